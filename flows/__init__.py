@@ -1,0 +1,1 @@
+"""Flows: one file per button, each reads as a paragraph."""

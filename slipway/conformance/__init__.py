@@ -1,0 +1,1 @@
+"""Public checks that every implementation of a port must pass."""

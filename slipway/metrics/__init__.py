@@ -1,0 +1,1 @@
+"""Live metrics: one SQL expression over the inference log per file."""

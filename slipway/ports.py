@@ -1,0 +1,161 @@
+"""The ports: what strategies, metrics, checks, runtimes and stores must be able to do.
+
+A port exists only where two real implementations do. Each has a public conformance check in
+``slipway.conformance`` that finds new classes by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from slipway.evidence import Evidence
+    from slipway.ledger import Draft, Entry
+    from slipway.lifecycle import Rollout, Step
+    from slipway.release import Release
+    from slipway.routing import Lease, Route
+    from slipway.verdict import Verdict
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A live metric: one number per request, as an SQL expression over the inference log.
+
+    An expression, not a function, so that ten million rows are judged where they lie and no
+    user code runs inside the judge. The columns it may use are those of
+    ``slipway.stores.inference_log``. It yields NULL where a request says nothing of the metric
+    (its label has not come yet, say); NULL is *not measured*, never zero.
+
+    Attributes:
+        name: what gates call it.
+        type: ``rate`` (0 or 1) or ``mean``.
+        low, high: bounds of its values, or None where it has none.
+    """
+
+    name: str
+    type: str
+    low: float | None
+    high: float | None
+
+    def sql(self) -> str:
+        """The expression."""
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """What to do next in a rollout: a pure function of its state, a verdict and the time."""
+
+    name: str
+
+    def next(self, rollout: Rollout, verdict: Verdict, now: float) -> Step:
+        """The next step. Only a verdict of *pass* may raise a share."""
+        ...
+
+
+@runtime_checkable
+class DriftCheck(Protocol):
+    """How far a current window has moved from a reference."""
+
+    name: str
+
+    def run(self, reference: Any, current: Any, columns: Sequence[str]) -> Any:
+        """Distances per column, and which of them count as drift."""
+        ...
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """Where replicas run. Every call is idempotent; what runs already is adopted."""
+
+    name: str
+
+    def start(self, release: Release, bundle: str, replicas: int) -> tuple[str, ...]:
+        """Start, or adopt, replicas that answer. Returns their ``host:port``."""
+        ...
+
+    def stop(self, release_id: str) -> None:
+        """Stop a release's replicas; nothing runs is no error."""
+        ...
+
+    def list(self) -> Mapping[str, tuple[str, ...]]:
+        """Release id to the endpoints of replicas that are alive."""
+        ...
+
+    def logs(self, release_id: str) -> Iterator[str]:
+        """The last lines of a release's replicas."""
+        ...
+
+    def probe(self, endpoint: str) -> bool:
+        """Whether a replica says that it is ready."""
+        ...
+
+
+@runtime_checkable
+class LedgerStore(Protocol):
+    """An append-only store of entries and manifests, one hash chain per model."""
+
+    def append(self, draft: Draft, *, expect: str) -> Entry:
+        """Append after the entry whose hash is ``expect``.
+
+        Raises:
+            LedgerConflict: the chain's head is another one by now.
+        """
+        ...
+
+    def entries(self, model: str) -> tuple[Entry, ...]:
+        """A model's entries, oldest first."""
+        ...
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that has an entry."""
+        ...
+
+    def put_manifest(self, release: Release) -> None:
+        """Keep a manifest by its id; the same one twice is no error."""
+        ...
+
+    def manifest(self, release_id: str) -> Release:
+        """The manifest of a release id, or of an unambiguous beginning of one."""
+        ...
+
+    def renew(self, model: str, route: int, seconds: float, now: float) -> Lease:
+        """Renew the lease of a route. Not a ledger entry: only grants and expiries are."""
+        ...
+
+    def place(self, release_id: str, endpoints: Sequence[str]) -> None:
+        """Say where a release answers now; no endpoints forgets it."""
+        ...
+
+    def route(self, model: str) -> Route | None:
+        """What gateways serve: the table of the last entry, placed, with its lease."""
+        ...
+
+    def acknowledge(self, gateway: str, model: str, route: int, now: float) -> None:
+        """A gateway says which route number it serves."""
+        ...
+
+    def acknowledged(self, model: str) -> Mapping[str, tuple[int, float]]:
+        """Gateway to (route number, when it last said so)."""
+        ...
+
+    def lock(self, model: str) -> AbstractContextManager[None]:
+        """One release at a time per model; freed when its holder dies.
+
+        Raises:
+            Busy: another holder has it.
+        """
+        ...
+
+
+@runtime_checkable
+class EvidenceSource(Protocol):
+    """Where evidence comes from."""
+
+    def observe(
+        self, model: str, route: int, metrics: Sequence[Metric], *, since: float, until: float
+    ) -> Evidence:
+        """The evidence of one route, per unit and metric."""
+        ...

@@ -1,0 +1,1 @@
+"""Runtimes: where replicas run, one per file."""

@@ -1,0 +1,1 @@
+"""The protocols the data plane speaks, one per file."""

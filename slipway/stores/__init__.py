@@ -1,0 +1,1 @@
+"""Stores: the ledger and the inference log."""

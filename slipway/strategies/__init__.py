@@ -1,0 +1,1 @@
+"""Strategies: (rollout, verdict, now) -> next step, one per file."""

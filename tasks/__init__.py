@@ -1,0 +1,1 @@
+"""Tasks: verbs on the world, one file per effect worth retrying or watching."""
