@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from slipway.evidence import Evidence
     from slipway.ledger import Draft, Entry
-    from slipway.lifecycle import Rollout, Step
+    from slipway.rollout import ModelState, Step
     from slipway.release import Release
     from slipway.routing import Lease, Route
     from slipway.verdict import Verdict
@@ -50,7 +50,7 @@ class Strategy(Protocol):
 
     name: str
 
-    def next(self, rollout: Rollout, verdict: Verdict, now: float) -> Step:
+    def next(self, state: ModelState, verdict: Verdict, now: float) -> Step:
         """The next step. Only a verdict of *pass* may raise a share."""
         ...
 

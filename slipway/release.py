@@ -1,6 +1,9 @@
 """The chain of frozen values that ends in a release.
 
-    Snapshot -> Candidate -> Report -> Version -> Bundle -> Image -> Release
+    Snapshot -> Candidate -> Bundle -> Report -> Version -> Release
+                                `-> Image ---------------------^
+
+The bundle comes before the report, so that the report blesses the very bytes that will serve.
 
 Each value names its parent by digest, so a release's id (the digest of its manifest) fixes
 everything below it: change one byte of the training data and every later digest changes.
@@ -171,6 +174,23 @@ class Candidate(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class Bundle(Value):
+    """The self-contained directory that serves.
+
+    Args:
+        candidate: digest of the candidate it serves.
+        engine: ``onnx`` or ``skops``.
+        files: relative path to digest, for every file.
+        path: the directory (locator).
+    """
+
+    candidate: str
+    engine: str
+    files: dict[str, str]
+    path: str = locator()
+
+
+@dataclass(frozen=True, slots=True)
 class Check(Value):
     """One expectation's result.
 
@@ -191,9 +211,16 @@ class Check(Value):
 
 @dataclass(frozen=True, slots=True)
 class Report(Value):
-    """What the expectations say of one candidate; ``blessed`` only if every check passed."""
+    """What the expectations say of one candidate in its bundle; blessed only if every check passed.
+
+    Args:
+        candidate, bundle, expectations: digests of what was checked, and against what.
+        baseline: id of the stable release it was compared with, or ``no baseline``.
+        checks: every expectation's result.
+    """
 
     candidate: str
+    bundle: str
     expectations: str
     baseline: str
     checks: tuple[Check, ...]
@@ -225,23 +252,6 @@ class Version(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle(Value):
-    """The self-contained directory that serves.
-
-    Args:
-        version: digest of the version it was made from.
-        engine: ``onnx`` or ``skops``.
-        files: relative path to digest, for every file.
-        path: the directory (locator).
-    """
-
-    version: str
-    engine: str
-    files: dict[str, str]
-    path: str = locator()
-
-
-@dataclass(frozen=True, slots=True)
 class Image(Value):
     """The container image of a bundle: its content id in the engine that built it."""
 
@@ -254,7 +264,7 @@ class Image(Value):
 class Release(Value):
     """The manifest: the whole chain by digest, in one immutable value.
 
-    Its id binds code, lock file, snapshot, candidate, report, version, bundle and image. An empty
+    Its id binds code, lock file, snapshot, candidate, bundle, report, version and image. An empty
     ``image`` means that no image was built, which ``locators`` explains.
     """
 
@@ -264,9 +274,9 @@ class Release(Value):
     lock: str
     snapshot: str
     candidate: str
+    bundle: str
     report: str
     version: str
-    bundle: str
     image: str
     locators: dict[str, str] = field(
         default_factory=dict, compare=False, metadata={"locator": True}
@@ -286,9 +296,9 @@ class Release(Value):
 def bind(
     snapshot: Snapshot,
     candidate: Candidate,
+    bundle: Bundle,
     report: Report,
     version: Version,
-    bundle: Bundle,
     image: Image | None,
 ) -> Release:
     """Bind a chain into a release, checking that each link names its parent.
@@ -298,9 +308,10 @@ def bind(
     """
     links = [
         ("candidate", candidate.snapshot, snapshot),
+        ("bundle", bundle.candidate, candidate),
         ("report", report.candidate, candidate),
+        ("report", report.bundle, bundle),
         ("version", version.report, report),
-        ("bundle", bundle.version, version),
         *([("image", image.bundle, bundle)] if image else []),
     ]
     for name, named, parent in links:
@@ -315,9 +326,9 @@ def bind(
         lock=candidate.lock,
         snapshot=snapshot.digest,
         candidate=candidate.digest,
+        bundle=bundle.digest,
         report=report.digest,
         version=version.digest,
-        bundle=bundle.digest,
         image=image.digest if image else "",
         locators={
             "snapshot": snapshot.path,

@@ -1,0 +1,291 @@
+"""A model's state, folded from its ledger, and the drafts that change it.
+
+Nothing here is stored: ``fold`` reads the entries and says what is live, what is being launched
+and what may be done. Every change of traffic is one draft, carrying the whole route table after
+it, so appending that one entry *is* the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slipway.errors import RolloutError
+from slipway.ledger import Draft, Entry
+from slipway.lifecycle import Event, State, step
+from slipway.release import short
+from slipway.routing import CANDIDATE, STABLE, Arm, RouteTable
+from slipway.verdict import Verdict
+
+NO_BASELINE = "no baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a release is launched, chosen in advance and frozen into the rollout's first entry.
+
+    Args:
+        strategy: a built-in strategy's name or ``package.module:Class``.
+        steps: ``{share, min_seconds, max_seconds}`` per step, shares rising, the last below 1
+            (promotion is the step to 1).
+        gates: the live part of ``gates.toml`` as plain values.
+        serving: the gateway's policy while and after this launch.
+        on_inconclusive: ``rollback``, ``hold`` or ``extend`` at the end of a step's time.
+        approval: whether promotion waits for a person.
+        lease_seconds: how long a share lasts without a renewal.
+    """
+
+    strategy: str
+    steps: tuple[Mapping[str, float], ...]
+    gates: Mapping[str, Any]
+    serving: Mapping[str, Any]
+    on_inconclusive: str = "rollback"
+    approval: bool = False
+    lease_seconds: float = 60.0
+
+    def record(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        return {
+            "strategy": self.strategy,
+            "steps": [dict(s) for s in self.steps],
+            "gates": dict(self.gates),
+            "serving": dict(self.serving),
+            "on_inconclusive": self.on_inconclusive,
+            "approval": self.approval,
+            "lease_seconds": self.lease_seconds,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Plan:
+        """Read a recorded plan back."""
+        return cls(**{**record, "steps": tuple(record["steps"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a strategy wants next.
+
+    Args:
+        event: None to wait.
+        share: the candidate's share after it.
+        reason: one sentence.
+    """
+
+    event: Event | None
+    reason: str
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One launch under way.
+
+    Args:
+        id: names the rollout and salts its assignment.
+        release, stable: release ids; ``stable`` is empty where there is no baseline.
+        step: index into ``plan.steps`` of the share being served, -1 before the first.
+        since: when the share that is being served was granted.
+    """
+
+    id: str
+    release: str
+    stable: str
+    plan: Plan
+    opened_at: float
+    step: int
+    share: float
+    since: float
+
+    @property
+    def next_share(self) -> float:
+        """The share that a pass leads to; 1 is promotion."""
+        following = self.step + 1
+        return float(self.plan.steps[following]["share"]) if following < len(self.plan.steps) else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What is true of a model now.
+
+    Args:
+        stable: the release id that everyone not in a rollout gets; empty before the first.
+        past: releases that were stable before and still may be returned to, newest first.
+        route: the table in force; None before the first promotion.
+    """
+
+    model: str
+    state: State
+    stable: str
+    past: tuple[str, ...]
+    route: RouteTable | None
+    rollout: Rollout | None
+    last: Entry | None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The releases whose replicas must run now."""
+        wanted = [self.stable] if self.stable else []
+        if self.rollout:
+            wanted.append(self.rollout.release)
+        return tuple(wanted)
+
+
+def fold(model: str, entries: Iterable[Entry]) -> ModelState:
+    """The state after the entries, oldest first.
+
+    Raises:
+        RolloutError: an entry records what the lifecycle does not allow.
+    """
+    state = ModelState(model, State.IDLE, "", (), None, None, None)
+    for entry in entries:
+        state = _after(state, entry)
+    return state
+
+
+def _after(state: ModelState, entry: Entry) -> ModelState:
+    body, target = entry.body, step(state.state, entry.event)
+    route = RouteTable.from_record(body["route"]) if body.get("route") else state.route
+    rollout = state.rollout
+    if entry.event is Event.OPENED:
+        rollout = Rollout(
+            id=short(entry.hash),
+            release=body["release"],
+            stable=state.stable,
+            plan=Plan.from_record(body["plan"]),
+            opened_at=entry.at,
+            step=-1,
+            share=0.0,
+            since=entry.at,
+        )
+    elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
+        rollout = replace(rollout, step=body["step"], share=body["share"], since=entry.at)
+    elif target is State.IDLE:
+        rollout = None
+    stable = route.stable.release if route else state.stable
+    past = state.past
+    if stable != state.stable:
+        kept = tuple(r for r in past if r != stable)
+        past = (state.stable, *(r for r in kept if r != state.stable)) if state.stable else kept
+        # What a person returned from is no place to return to.
+        past = past if entry.event is not Event.RETURNED else past[1:]
+    return ModelState(state.model, target, stable, past, route, rollout, entry)
+
+
+def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:
+    """What was true at a moment: the fold of the entries up to it."""
+    return fold(model, (e for e in entries if e.at <= at))
+
+
+def _require(state: ModelState) -> Rollout:
+    if state.rollout is None:
+        raise RolloutError(
+            f"no rollout of {state.model} is open",
+            do=f"open one with 'slipway release', or see 'slipway history {state.model}'",
+        )
+    return state.rollout
+
+
+def _draft(
+    state: ModelState, event: Event, now: float, actor: str, reason: str, **body: Any
+) -> Draft:
+    """A draft that the lifecycle allows, never earlier than the entry before it."""
+    step(state.state, event)
+    at = max(now, state.last.at) if state.last else now
+    if state.stable:
+        body["way_back"] = {
+            "release": state.stable,
+            "command": f"slipway rollback {state.model} --to {short(state.stable)}",
+        }
+    else:
+        body["way_back"] = {"release": "", "command": "", "note": NO_BASELINE}
+    return Draft(state.model, round(at, 3), event, actor, reason, body)
+
+
+def _route(
+    state: ModelState, salt: str, arms: tuple[Arm, ...], serving: Mapping[str, Any], lease: float
+) -> dict[str, Any]:
+    number = state.route.number + 1 if state.route else 1
+    return RouteTable(state.model, number, salt, arms, lease, serving).record()
+
+
+def open_rollout(
+    state: ModelState, release: str, plan: Plan, *, now: float, actor: str, reason: str
+) -> Draft:
+    """Record that a launch begins. No traffic moves yet."""
+    baseline = state.stable or NO_BASELINE
+    return _draft(
+        state,
+        Event.OPENED,
+        now,
+        actor,
+        reason,
+        release=release,
+        baseline=baseline,
+        plan=plan.record(),
+    )
+
+
+def take(
+    state: ModelState, chosen: Step, *, now: float, actor: str, verdict: Verdict | None = None
+) -> Draft:
+    """Turn a strategy's step into the entry that makes it so.
+
+    Raises:
+        RolloutError: no rollout is open, or the lifecycle does not allow the event now.
+    """
+    rollout = _require(state)
+    if chosen.event is None:
+        raise RolloutError("waiting is not an entry", where=state.model)
+    body: dict[str, Any] = {"release": rollout.release, "rollout": rollout.id}
+    if verdict is not None:
+        body["verdict"] = verdict.record()
+    if state.route:
+        body["before"] = state.route.record()
+    moved = _moved(state, rollout, chosen)
+    return _draft(state, chosen.event, now, actor, chosen.reason, **body, **moved)
+
+
+def _moved(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
+    """The route and step after an event; empty where traffic stays as it is."""
+    plan = rollout.plan
+    if chosen.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
+        if chosen.event is Event.RESUMED and state.state is State.HELD:
+            return {"step": rollout.step, "share": rollout.share}
+        index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
+        arms = (
+            Arm(STABLE, rollout.stable, 1.0 - chosen.share),
+            Arm(CANDIDATE, rollout.release, chosen.share, leased=True),
+        )
+        route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
+        return {"step": index, "share": chosen.share, "route": route}
+    if chosen.event is Event.PROMOTED:
+        arms = (Arm(STABLE, rollout.release, 1.0),)
+        return {"route": _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)}
+    if chosen.event is Event.HELD or state.route is None or len(state.route.arms) == 1:
+        return {}
+    arms = (Arm(STABLE, rollout.stable, 1.0),)
+    return {
+        "route": _route(state, rollout.id, arms, state.route.policy, state.route.lease_seconds)
+    }
+
+
+def return_to(state: ModelState, release: str, *, now: float, actor: str, reason: str) -> Draft:
+    """Give everyone an earlier stable release again, in one step.
+
+    Raises:
+        RolloutError: a rollout is open (roll it back instead), or the release was never stable.
+    """
+    if release not in state.past:
+        known = ", ".join(short(r) for r in state.past) or "none"
+        raise RolloutError(
+            f"{short(release)} is no earlier stable release of {state.model}",
+            do=f"releases that may be returned to: {known}",
+        )
+    assert state.route is not None
+    arms = (Arm(STABLE, release, 1.0),)
+    route = _route(state, state.route.salt, arms, state.route.policy, state.route.lease_seconds)
+    before = state.route.record()
+    return _draft(
+        state, Event.RETURNED, now, actor, reason, release=release, before=before, route=route
+    )

@@ -1,0 +1,313 @@
+"""``slipway.yaml``: what a team declares about a model. Parsed, checked whole, frozen.
+
+Every fault is reported at once, each with its path, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from slipway.errors import SpecError
+from slipway.release import Column
+
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+SOURCES = ("csv", "parquet")
+STRATEGIES = ("canary",)
+RUNTIMES = ("process",)
+
+Seconds = Annotated[float, Field(gt=0)]
+Moment = date | datetime | None
+
+
+class Part(BaseModel):
+    """A section: frozen, and an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Feature(Part):
+    """One column that a request carries."""
+
+    name: str = Field(min_length=1)
+    kind: Literal["number", "text"]
+    required: bool = True
+
+
+class Range(Part):
+    """Which rows to train on: from (included) until (excluded), by the time column."""
+
+    start: Moment = Field(None, alias="from")
+    until: Moment = None
+
+
+def _known_or_reference(value: str, known: Iterable[str]) -> str:
+    import re
+
+    names = sorted(known)
+    if value in names or re.match(REFERENCE, value):
+        return value
+    raise ValueError(f"allowed: {', '.join(names)}, or your own as 'module:name'")
+
+
+class Data(Part):
+    """Where the training data comes from and what its columns are."""
+
+    source: str
+    params: dict[str, Any] = {}
+    target: str
+    features: tuple[Feature, ...] = Field(min_length=1)
+    time: str = ""
+    unit: str = ""
+    range: Range = Range.model_validate({})
+    fixed_rows: Literal["drop", "refuse"] = "refuse"
+    timeout: Seconds = 300.0
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str) -> str:
+        return _known_or_reference(value, SOURCES)
+
+    @model_validator(mode="after")
+    def _columns(self) -> Data:
+        names = [f.name for f in self.features]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"features named twice: {', '.join(twice)}")
+        if self.target in names:
+            raise ValueError(f"the target '{self.target}' is also a feature; allowed: only one")
+        return self
+
+
+class Trainer(Part):
+    """The team's own training function, run in a child process."""
+
+    use: str = Field(pattern=REFERENCE)
+    params: dict[str, Any] = {}
+    seed: int = 0
+    timeout: Seconds = 600.0
+    trusted: tuple[str, ...] = ()
+    python: str = ""
+
+
+class RolloutStep(Part):
+    """One share of the traffic, and the least and most time it is given."""
+
+    share: float = Field(gt=0, lt=1)
+    min_seconds: float = Field(60.0, ge=0)
+    max_seconds: Seconds = 86_400.0
+
+
+class RolloutPlan(Part):
+    """How a release is launched."""
+
+    strategy: str = "canary"
+    steps: tuple[RolloutStep, ...] = Field(
+        tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
+    )
+    approval: bool = False
+    lease_seconds: float = Field(60.0, ge=1)
+    tick_seconds: float = Field(10.0, ge=0.1)
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategy(cls, value: str) -> str:
+        return _known_or_reference(value, STRATEGIES)
+
+    @model_validator(mode="after")
+    def _rising(self) -> RolloutPlan:
+        shares = [s.share for s in self.steps]
+        if shares != sorted(set(shares)):
+            raise ValueError(f"the shares {shares} do not rise; allowed: rising, below 1")
+        if self.tick_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                f"tick_seconds {self.tick_seconds:g} is over half of lease_seconds "
+                f"{self.lease_seconds:g}; allowed: a lease must outlive a missed tick"
+            )
+        return self
+
+
+class RuntimeChoice(Part):
+    """Where replicas run."""
+
+    name: str = "process"
+    replicas: int = Field(1, ge=1, le=100)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return _known_or_reference(value, RUNTIMES)
+
+
+class ImageChoice(Part):
+    """Whether and from what a container image is built.
+
+    ``auto`` builds one where an engine answers and has the base image.
+    """
+
+    build: Literal["auto", "always", "never"] = "auto"
+    base: str = "python:3.11-slim"
+
+
+class Registry(Part):
+    """Where the model is registered; empty means SQLite and a folder in Slipway's home."""
+
+    tracking_uri: str = ""
+    name: str = ""
+
+
+class Watch(Part):
+    """The scheduled check on live data."""
+
+    drift_share: float = Field(0.5, gt=0, le=1)
+    min_rows: int = Field(500, ge=50)
+
+
+class BundleChoice(Part):
+    """How the bundle serves."""
+
+    tolerance: float = Field(1e-5, gt=0, lt=1)
+    max_rows: int = Field(1000, ge=1)
+
+
+class Spec(Part):
+    """The whole of ``slipway.yaml``.
+
+    ``folder`` is where the file lies: the model's code is imported from there, and relative paths
+    start there.
+    """
+
+    model: str = Field(pattern=NAME)
+    owner: str = ""
+    data: Data
+    trainer: Trainer
+    expectations: str = ""
+    bundle: BundleChoice = BundleChoice()
+    rollout: RolloutPlan = RolloutPlan()
+    serving: dict[str, Any] = {}
+    runtime: RuntimeChoice = RuntimeChoice()
+    image: ImageChoice = ImageChoice()
+    registry: Registry = Registry()
+    watch: Watch = Watch()
+    concurrency: Literal["refuse", "wait"] = "refuse"
+    folder: Path = Field(Path(), exclude=True)
+
+    @property
+    def pack(self) -> Path:
+        """The expectation pack's folder."""
+        return self.folder / (self.expectations or f"expectations/{self.model}")
+
+    @property
+    def signature(self) -> tuple[Column, ...]:
+        """The features that a request carries, in order."""
+        return tuple(Column(f.name, f.kind, f.required) for f in self.data.features)
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Spec:
+    """Read a spec, with single values overridden by dotted path.
+
+    Args:
+        path: the file, or the folder that holds ``slipway.yaml``.
+        overrides: such as ``{"data.range.until": "2013-05-01"}``.
+
+    Raises:
+        SpecError: the file cannot be read, or has faults; all of them are named.
+    """
+    file = path / "slipway.yaml" if path.is_dir() else path
+    try:
+        raw = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise SpecError(
+            f"the spec cannot be read: {error.strerror}",
+            where=str(file),
+            do="give the path of a slipway.yaml, or lay one down with 'slipway new NAME'",
+        ) from error
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"the spec is not YAML: {' '.join(str(error).split())}", where=str(file), do="mend it"
+        ) from error
+    if not isinstance(raw, dict):
+        raise SpecError("the spec is empty", where=str(file), do="see docs/spec.md for its keys")
+    for dotted, value in (overrides or {}).items():
+        _set(raw, dotted.split("."), value, file)
+    return parse(raw, file)
+
+
+def parse(raw: Mapping[str, Any], file: Path) -> Spec:
+    """Check a spec's values whole.
+
+    Raises:
+        SpecError: it has faults; all of them are named.
+    """
+    from slipway.policy import faults as policy_faults
+
+    found: list[str] = []
+    spec = None
+    try:
+        spec = Spec.model_validate({**raw, "folder": file.parent.resolve()})
+    except ValidationError as error:
+        found += [_fault(e) for e in error.errors()]
+    serving = raw.get("serving", {})
+    if isinstance(serving, dict):
+        found += [f"serving.{fault}" for fault in policy_faults(serving)]
+    if found or spec is None:
+        count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
+        raise SpecError(
+            f"the spec has {count}:\n" + "\n".join(f"    {f}" for f in found),
+            where=str(file),
+            do="mend each path named; docs/spec.md lists every key",
+        )
+    return spec
+
+
+def _set(raw: dict[str, Any], path: list[str], value: Any, file: Path) -> None:
+    here = raw
+    for key in path[:-1]:
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise SpecError(
+                f"'{'.'.join(path)}' cannot be set: '{key}' is a value, not a section",
+                where=str(file),
+            )
+    here[path[-1]] = value
+
+
+def _fault(error: Any) -> str:
+    """One fault as: path: what is wrong (found ...; allowed: ...)."""
+    place = ".".join(str(p) for p in error["loc"]) or "the spec"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"{place}: unknown key (allowed: {', '.join(known)}){hint}"
+    if kind == "missing":
+        return f"{place}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: found {error['input']!r:.80}; {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(loc: tuple[Any, ...]) -> list[str]:
+    """The keys that a section knows, found by walking the model along a fault's path."""
+    part: Any = Spec
+    for key in loc:
+        if isinstance(key, str) and isinstance(part, type) and issubclass(part, Part):
+            field = next(
+                (f for n, f in part.model_fields.items() if key in (n, f.alias)), None
+            )
+            part = _section(field.annotation) if field else part
+    fields = part.model_fields if isinstance(part, type) and issubclass(part, Part) else {}
+    return sorted((f.alias or n) for n, f in fields.items() if n != "folder")
+
+
+def _section(annotation: Any) -> Any:
+    """The section inside an annotation such as ``tuple[Feature, ...]``."""
+    inner = getattr(annotation, "__args__", None)
+    return inner[0] if inner else annotation

@@ -1,0 +1,377 @@
+"""The ledger in SQL: SQLite by default, PostgreSQL by URL, through SQLAlchemy Core.
+
+Entries and manifests are only ever inserted. Beside them stand three small tables of what is true
+*now* and may be forgotten: leases, placements (where a release answers) and acknowledgements.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from slipway.errors import Busy, LedgerConflict, LedgerError
+from slipway.ledger import GENESIS, Draft, Entry, faults, seal
+from slipway.lifecycle import Event
+from slipway.release import PREFIX, Release, canonical, digest, short
+from slipway.routing import Lease, Route, RouteTable
+
+META = sa.MetaData()
+
+ENTRIES = sa.Table(
+    "slipway_entries",
+    META,
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float(53), nullable=False),
+    sa.Column("event", sa.String(40), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("prev", sa.String(80), nullable=False),
+    sa.Column("hash", sa.String(80), nullable=False, unique=True),
+)
+# The head is kept apart from the entries, so that a chain cut off at its end shows.
+HEADS = sa.Table(
+    "slipway_heads",
+    META,
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("hash", sa.String(80), nullable=False),
+)
+MANIFESTS = sa.Table(
+    "slipway_manifests",
+    META,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+LEASES = sa.Table(
+    "slipway_leases",
+    META,
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("route", sa.Integer, nullable=False),
+    sa.Column("renewal", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float(53), nullable=False),
+    sa.Column("seconds", sa.Float(53), nullable=False),
+)
+PLACEMENTS = sa.Table(
+    "slipway_placements",
+    META,
+    sa.Column("release", sa.String(80), primary_key=True),
+    sa.Column("endpoints", sa.Text, nullable=False),
+)
+ACKS = sa.Table(
+    "slipway_acks",
+    META,
+    sa.Column("gateway", sa.String(200), primary_key=True),
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("route", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float(53), nullable=False),
+)
+
+
+def open_ledger(url: str) -> SqlLedger:
+    """Open the ledger at a database URL, making its tables where they are missing.
+
+    Args:
+        url: ``sqlite:///path/to/ledger.db`` or ``postgresql+psycopg://user@host/database``.
+
+    Raises:
+        LedgerError: the database cannot be reached or opened.
+    """
+    try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if engine.dialect.name == "sqlite":
+            _tune_sqlite(engine)
+        META.create_all(engine)
+    except (DBAPIError, OSError, sa.exc.ArgumentError, ImportError) as error:
+        raise LedgerError(
+            f"the ledger cannot be opened: {str(error).splitlines()[0]}",
+            where=_without_password(url),
+            do="check the address, that the server runs, and that this user may create tables",
+        ) from error
+    return SqlLedger(engine)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def _tune_sqlite(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def pragmas(connection: Any, _record: object) -> None:
+        # The driver must not open transactions on its own: "begin" below takes the write lock
+        # first, so that two writers wait for each other instead of failing half-way.
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout = 10000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("slipway_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+class SqlLedger:
+    """A ``LedgerStore`` on any database that SQLAlchemy speaks (tried: SQLite, PostgreSQL)."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with self._told(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        writer = self.engine.execution_options(slipway_write=True)
+        with self._told(), writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell a person what a database error means, without its SQL."""
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise LedgerError(
+                f"the ledger's database does not answer: {str(error.orig).splitlines()[0]}",
+                where=_without_password(str(self.engine.url)),
+                do="check that the server runs and its disk has room, then run the same again",
+            ) from error
+
+    # Entries
+
+    def append(self, draft: Draft, *, expect: str) -> Entry:
+        """Append after the entry whose hash is ``expect``; one transaction, all or nothing.
+
+        Raises:
+            LedgerConflict: the head moved since it was read.
+        """
+        try:
+            with self._write() as db:
+                last = _last(db, draft.model)
+                if (last.hash if last else GENESIS) != expect:
+                    raise _conflict(draft.model)
+                entry = seal(draft, last)
+                db.execute(ENTRIES.insert().values(**_row(entry)))
+                if last is None:
+                    db.execute(HEADS.insert().values(model=draft.model, hash=entry.hash))
+                else:
+                    moved = HEADS.update().where(HEADS.c.model == draft.model)
+                    db.execute(moved.values(hash=entry.hash))
+        except IntegrityError as error:
+            # PostgreSQL lets two writers read the same head; the primary key lets one insert.
+            raise _conflict(draft.model) from error
+        return entry
+
+    def entries(self, model: str) -> tuple[Entry, ...]:
+        """A model's entries, oldest first."""
+        query = ENTRIES.select().where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq)
+        with self._read() as db:
+            return tuple(_entry(row) for row in db.execute(query).mappings())
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that has an entry, by name."""
+        with self._read() as db:
+            names = db.execute(sa.select(HEADS.c.model).order_by(HEADS.c.model)).scalars()
+            return tuple(names)
+
+    def faults(self, model: str) -> list[str]:
+        """What is wrong with a model's chain; empty when it is whole."""
+        with self._read() as db:
+            head = db.execute(sa.select(HEADS.c.hash).where(HEADS.c.model == model)).scalar()
+            query = ENTRIES.select().where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq)
+            entries = [_entry(row) for row in db.execute(query).mappings()]
+            return faults(entries, head or GENESIS)
+
+    # Manifests
+
+    def put_manifest(self, release: Release) -> None:
+        """Keep a manifest by its id. The first record of an id stays: a manifest is immutable."""
+        row = {
+            "id": release.id,
+            "model": release.model,
+            "body": canonical(release.record()).decode(),
+        }
+        try:
+            with self._write() as db:
+                if not db.execute(
+                    sa.select(MANIFESTS.c.id).where(MANIFESTS.c.id == release.id)
+                ).first():
+                    db.execute(MANIFESTS.insert().values(**row))
+        except IntegrityError:
+            return  # another process kept the same manifest in between: same id, same content
+
+    def manifest(self, release_id: str) -> Release:
+        """The manifest of an id, or of its unambiguous beginning.
+
+        Raises:
+            LedgerError: none or several begin so, or the stored one does not give its id.
+        """
+        start = release_id if release_id.startswith(PREFIX) else PREFIX + release_id
+        query = MANIFESTS.select().where(MANIFESTS.c.id.startswith(start, autoescape=True))
+        with self._read() as db:
+            rows = db.execute(query.limit(2)).mappings().all()
+        if len(rows) != 1:
+            found = "no release begins" if not rows else "several releases begin"
+            raise LedgerError(
+                f"{found} with '{release_id}'", do="see 'slipway history' for the ids on record"
+            )
+        release = Release.from_record(json.loads(rows[0]["body"]))
+        if release.id != rows[0]["id"]:
+            raise LedgerError(
+                f"the manifest of {short(rows[0]['id'])} was changed: its content does not give its id",
+                do="restore the ledger's database from a backup",
+            )
+        return release
+
+    # What is true now
+
+    def renew(self, model: str, route: int, seconds: float, now: float) -> Lease:
+        """Renew the lease of a route by its next renewal number."""
+        with self._write() as db:
+            old = db.execute(LEASES.select().where(LEASES.c.model == model)).mappings().first()
+            renewal = (old["renewal"] if old else 0) + 1
+            db.execute(LEASES.delete().where(LEASES.c.model == model))
+            row = {"route": route, "renewal": renewal, "at": now, "seconds": seconds}
+            db.execute(LEASES.insert().values(model=model, **row))
+        return Lease(**row)
+
+    def lease(self, model: str) -> Lease | None:
+        """The last lease granted for a model, of whatever route."""
+        with self._read() as db:
+            return _lease(db, model)
+
+    def place(self, release_id: str, endpoints: Sequence[str]) -> None:
+        """Say where a release answers now; no endpoints forgets it."""
+        with self._write() as db:
+            db.execute(PLACEMENTS.delete().where(PLACEMENTS.c.release == release_id))
+            if endpoints:
+                row = {"release": release_id, "endpoints": json.dumps(list(endpoints))}
+                db.execute(PLACEMENTS.insert().values(**row))
+
+    def route(self, model: str) -> Route | None:
+        """What gateways serve: the last table recorded, where its releases answer, its lease."""
+        query = (
+            sa.select(ENTRIES.c.body)
+            .where(ENTRIES.c.model == model, ENTRIES.c.body.contains('"route":{'))
+            .order_by(ENTRIES.c.seq.desc())
+            .limit(1)
+        )
+        with self._read() as db:
+            body = db.execute(query).scalar()
+            if body is None:
+                return None
+            table = RouteTable.from_record(json.loads(body)["route"])
+            releases = [a.release for a in table.arms]
+            placed = db.execute(PLACEMENTS.select().where(PLACEMENTS.c.release.in_(releases)))
+            endpoints = {
+                row["release"]: tuple(json.loads(row["endpoints"])) for row in placed.mappings()
+            }
+            lease = _lease(db, model)
+        held = lease if lease and lease.route == table.number else None
+        return Route(table, endpoints, held)
+
+    def acknowledge(self, gateway: str, model: str, route: int, now: float) -> None:
+        """A gateway says which route number it serves."""
+        mine = sa.and_(ACKS.c.gateway == gateway, ACKS.c.model == model)
+        with self._write() as db:
+            db.execute(ACKS.delete().where(mine))
+            db.execute(ACKS.insert().values(gateway=gateway, model=model, route=route, at=now))
+
+    def acknowledged(self, model: str) -> Mapping[str, tuple[int, float]]:
+        """Gateway to (route number, when it said so)."""
+        with self._read() as db:
+            rows = db.execute(ACKS.select().where(ACKS.c.model == model)).mappings()
+            return {row["gateway"]: (row["route"], row["at"]) for row in rows}
+
+    # One release at a time
+
+    @contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        """Hold a model for one release; the operating system or server frees it if we die.
+
+        Raises:
+            Busy: another process holds it.
+        """
+        if self.engine.dialect.name == "sqlite":
+            with _file_lock(f"{self.engine.url.database}.{model}.lock", model):
+                yield
+        else:
+            with self._advisory_lock(model):
+                yield
+
+    @contextmanager
+    def _advisory_lock(self, model: str) -> Iterator[None]:
+        key = int(digest(f"slipway lock {model}").removeprefix(PREFIX)[:15], 16)
+        with self._read() as db:
+            if not db.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
+                raise _busy(model)
+            try:
+                yield
+            finally:
+                db.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+@contextmanager
+def _file_lock(path: str, model: str) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _busy(model) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _busy(model: str) -> Busy:
+    return Busy(
+        f"another release of {model} is under way",
+        do="wait for it to end, or set 'concurrency: wait' in slipway.yaml",
+    )
+
+
+def _conflict(model: str) -> LedgerConflict:
+    return LedgerConflict(
+        f"another writer changed {model} in between", do="run the same again: it starts from there"
+    )
+
+
+def _last(db: sa.Connection, model: str) -> Entry | None:
+    query = ENTRIES.select().where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq.desc())
+    row = db.execute(query.limit(1)).mappings().first()
+    return _entry(row) if row else None
+
+
+def _lease(db: sa.Connection, model: str) -> Lease | None:
+    row = db.execute(LEASES.select().where(LEASES.c.model == model)).mappings().first()
+    return Lease(row["route"], row["renewal"], row["at"], row["seconds"]) if row else None
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        **entry.record(),
+        "event": str(entry.event),
+        "body": canonical(dict(entry.body)).decode(),
+    }
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(**{**row, "event": Event(row["event"]), "body": json.loads(row["body"])})
