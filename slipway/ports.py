@@ -72,7 +72,7 @@ class Runtime(Protocol):
 
     name: str
 
-    def start(self, release: Release, bundle: str, replicas: int) -> tuple[str, ...]:
+    def start(self, release_id: str, bundle: str, replicas: int) -> tuple[str, ...]:
         """Start, or adopt, replicas that answer. Returns their ``host:port``."""
         ...
 
