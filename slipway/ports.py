@@ -1,4 +1,4 @@
-"""The ports: what strategies, metrics, checks, runtimes and stores must be able to do.
+"""The ports: what strategies, metrics, runtimes and stores must be able to do.
 
 A port exists only where two real implementations do. Each has a public conformance check in
 ``slipway.conformance`` that finds new classes by itself.
@@ -52,17 +52,6 @@ class Strategy(Protocol):
 
     def next(self, state: ModelState, verdict: Verdict, now: float) -> Step:
         """The next step. Only a verdict of *pass* may raise a share."""
-        ...
-
-
-@runtime_checkable
-class DriftCheck(Protocol):
-    """How far a current window has moved from a reference."""
-
-    name: str
-
-    def run(self, reference: Any, current: Any, columns: Sequence[str]) -> Any:
-        """Distances per column, and which of them count as drift."""
         ...
 
 

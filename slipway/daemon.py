@@ -1,0 +1,181 @@
+"""A process that outlives the one that started it, and is adopted by the next.
+
+It says where it answers in an announcement (a JSON file with ``pid``, ``host``, ``port``) that it
+writes itself once it is ready. Pids are reused, so a pid counts as ours only while its command
+line names that announcement.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slipway.errors import RuntimeFailure
+
+STOP_SECONDS = 10.0
+LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One such process.
+
+    Args:
+        name: what errors call it.
+        announcement: the file it writes; its log lies beside it, ending in ``.log``.
+        health: the path that answers 200 once it is ready.
+        start_seconds: how long it may take.
+    """
+
+    name: str
+    announcement: Path
+    health: str
+    start_seconds: float = 30.0
+
+    @property
+    def log(self) -> Path:
+        """What it writes."""
+        return self.announcement.with_suffix(".log")
+
+    @property
+    def pid(self) -> int | None:
+        """Its pid, while it lives."""
+        pid = _read(self.announcement).get("pid")
+        return pid if pid and str(self.announcement) in _command_line(pid) else None
+
+    @property
+    def endpoint(self) -> str:
+        """Its ``host:port`` as announced; empty before."""
+        said = _read(self.announcement)
+        return f"{said['host']}:{said['port']}" if said else ""
+
+    def answers(self) -> bool:
+        """Whether it lives and its health path answers 200."""
+        return self.pid is not None and answers(self.endpoint, self.health)
+
+    def spawn(
+        self, command: Sequence[str], environ: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | None:
+        """Start it, or adopt it where it answers already (then None). Does not wait."""
+        if self.answers():
+            return None
+        self.announcement.parent.mkdir(parents=True, exist_ok=True)
+        self.announcement.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*command, "--announce", str(self.announcement)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # it outlives us, and our Ctrl-C is not its own
+                env=dict(environ),
+            )
+
+    def wait(self, child: subprocess.Popen[bytes] | None) -> str:
+        """Wait until it answers.
+
+        Args:
+            child: what ``spawn`` returned.
+
+        Returns:
+            Its ``host:port``.
+
+        Raises:
+            RuntimeFailure: it ended, or did not answer in time; its last lines are told.
+        """
+        deadline = time.monotonic() + self.start_seconds
+        while not self.answers():
+            ended = child is not None and child.poll() is not None
+            if ended or time.monotonic() > deadline:
+                how = "ended" if ended else f"did not answer within {self.start_seconds:g} s"
+                raise RuntimeFailure(
+                    f"{self.name} {how}; its last lines: {' | '.join(self.tail(5)) or 'none'}",
+                    where=str(self.log),
+                    do="the whole log lies there; mend the cause and run the same again",
+                )
+            time.sleep(LOOK_SECONDS)
+        return self.endpoint
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines of its log."""
+        if not self.log.exists():
+            return []
+        return self.log.read_text(errors="replace").splitlines()[-lines:]
+
+    def stop(self) -> None:
+        """End it: asked first, then made to. One that does not run is no error."""
+        pid = self.pid
+        if pid is not None:
+            _end(pid)
+        self.announcement.unlink(missing_ok=True)
+
+
+def answers(endpoint: str, path: str) -> bool:
+    """Whether ``http://endpoint/path`` answers 200 within two seconds."""
+    host, _, port = endpoint.rpartition(":")
+    if not port.isdigit():
+        return False
+    connection = http.client.HTTPConnection(host, int(port), timeout=2.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _read(announcement: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(announcement.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self").exists():
+            return ""
+    told = subprocess.run(
+        ["/bin/ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return told.stdout
+
+
+def _end(pid: int) -> None:
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, sent)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            if _gone(pid):
+                return
+            time.sleep(LOOK_SECONDS)
+    raise RuntimeFailure(f"process {pid} does not end", do="end it by hand")
+
+
+def _gone(pid: int) -> bool:
+    """Whether a pid is gone; our own child is reaped, or it would stay as a zombie."""
+    try:
+        reaped, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        reaped = 0  # somebody else's child: only its pid can tell
+    if reaped:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False

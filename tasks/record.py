@@ -1,0 +1,42 @@
+"""Write decisions down: the one place where traffic changes."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from slipway.home import Home
+from slipway.ledger import Draft, Entry
+from slipway.release import Release
+from slipway.rollout import ModelState, fold
+from slipway.stores.sql_ledger import SqlLedger, open_ledger
+
+
+def ledger(home: Home) -> SqlLedger:
+    """The ledger of a home."""
+    return open_ledger(home.ledger_url)
+
+
+def state_of(home: Home, model: str) -> ModelState:
+    """A model's state, folded afresh from its entries."""
+    return fold(model, ledger(home).entries(model))
+
+
+@task(name="record", task_run_name="record {draft.event}", cache_policy=NO_CACHE)
+def record(home: Home, state: ModelState, draft: Draft) -> Entry:
+    """Append one entry after the state it was decided on.
+
+    Raises:
+        LedgerConflict: the model changed since; decide again on the new state.
+    """
+    from slipway.ledger import GENESIS
+
+    expect = state.last.hash if state.last else GENESIS
+    entry = ledger(home).append(draft, expect=expect)
+    get_run_logger().info("%s %s: %s", draft.model, draft.event, draft.reason)
+    return entry
+
+
+def keep(home: Home, release: Release) -> None:
+    """Keep a release's manifest, so that its id can be named and built again."""
+    ledger(home).put_manifest(release)
