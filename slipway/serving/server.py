@@ -151,9 +151,9 @@ async def _serve(bundle: Path, host: str, port: int, file: Path | None) -> None:
     # What is loaded stays: the garbage collector need not walk it again on every round.
     gc.collect()
     gc.freeze()
-    log.info("%s answers at http://%s:%d", engine.manifest.model, host, server.port)
     if file is not None:
         announce(file, host, server.port)
+    log.info("%s answers at http://%s:%d", engine.manifest.model, host, server.port)
     await stop.wait()
     await server.drain()
 

@@ -1,0 +1,312 @@
+"""The model server as its clients meet it: a real bundle, a real process, real sockets."""
+
+import json
+import os
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slipway import bundle
+from slipway.serving import manifest
+
+
+def test_the_answers_are_the_pipelines(bundles, server):
+    """Over HTTP, 200 unseen rows get what the trained pipeline itself says, within tolerance."""
+    made = bundles["onnx"]
+    status, answer = server.invoke(made.body(200))
+    assert status == 200
+    tolerance = manifest.read(made.path).tolerance
+    np.testing.assert_allclose(answer["predictions"], made.expected(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["value", "skops"])
+def test_the_other_kinds_answer_too(bundles, serving, name):
+    """A regression in ONNX and a forest in skops give their pipelines' answers."""
+    made = bundles[name]
+    with serving(made.path) as client:
+        status, answer = client.invoke(made.body(50))
+    assert status == 200
+    np.testing.assert_allclose(answer["predictions"], made.expected()[:50], rtol=1e-5, atol=1e-5)
+
+
+def test_every_form_gets_the_same_answer(bundles, server):
+    """The four JSON forms and CSV are the same rows."""
+    made = bundles["onnx"]
+    split = made.body(3)["dataframe_split"]
+    records = [dict(zip(split["columns"], row, strict=True)) for row in split["data"]]
+    columns = {n: [r[n] for r in records] for n in split["columns"]}
+    bodies = [
+        {"dataframe_split": split},
+        {"dataframe_records": records},
+        {"instances": records},
+        {"inputs": columns},
+    ]
+    answers = [server.invoke(body) for body in bodies]
+    csv = made.frame.head(3).to_csv(index=False).encode()
+    answers.append(server.invoke(csv, {"content-type": "text/csv"}))
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0][0] == 200
+
+
+def test_running_a_bundle_leaves_it_as_it_was(bundles, server):
+    """A running server adds no file to the bundle that is named by digest."""
+    assert server.ask("GET", "/ping")[0] == 200
+    assert bundle.verify(bundles["onnx"].path, bundles["onnx"].files) == ()
+
+
+def test_it_serves_from_its_own_copy_and_without_pandas(server):
+    """What the process has mapped is onnxruntime, and neither pandas nor scikit-learn."""
+    mapped = Path(f"/proc/{server.pid}/maps").read_text()
+    assert "onnxruntime" in mapped
+    assert not any(f"/{heavy}/" in mapped for heavy in ("pandas", "sklearn", "scipy", "pyarrow"))
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [("/ping", "application/json", b"\n"), ("/health", "application/json", b"\n")],
+)
+def test_health(server, path, content_type, body):
+    """The health checks answer as MLflow's do, and to HEAD as well."""
+    status, headers, raw = server.ask("GET", path)
+    assert (status, headers["content-type"], raw) == (200, content_type, body)
+    assert server.ask("HEAD", path)[0::2] == (200, b"")
+
+
+def test_the_version_is_told(server):
+    """A client can ask which server it talks to."""
+    from slipway import __version__
+
+    assert server.ask("GET", "/version")[2].decode() == __version__
+
+
+BAD = [
+    ("no JSON", b"{", None, 400, "not JSON"),
+    ("a missing column", ("drop", "hour"), None, 400, "missing column: hour"),
+    ("an extra column", ("add", "speed"), None, 400, "unknown column: speed"),
+    ("text for a number", ("set", "hour", "late"), None, 400, "column hour holds numbers"),
+    ("a number for text", ("set", "carrier", 7), None, 400, "column carrier holds texts"),
+    ("a huge number", ("set", "hour", 1e39), None, 400, "column hour holds a number too large"),
+    ("a huge integer", ("set", "gust", -(10**400)), None, 400, "column gust holds a number too"),
+    ("10,000 rows", ("repeat", 10_000), None, 413, "10000 rows"),
+    ("no content type", ("same",), {}, 415, "no content type"),
+    ("50 MB", b"0" * 50_000_000, None, 413, "over 8388608 bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "headers", "status", "named"), [b[1:] for b in BAD], ids=[b[0] for b in BAD]
+)
+def test_bad_input_gets_one_clear_error(bundles, server, change, headers, status, named):
+    """Each bad request is refused with a JSON error that names the fault, and nothing breaks."""
+    body = change if isinstance(change, bytes) else changed(bundles["onnx"].body(1), *change)
+    found, answer = server.invoke(body, headers)
+    assert found == status
+    assert named in answer["error"]["what"]
+    assert answer["error"].keys() == {"what", "where", "do"}
+    assert server.invoke(bundles["onnx"].body(1))[0] == 200
+
+
+def changed(body, how, name=None, value=None):
+    """A good body of one row with one fault."""
+    row = dict(
+        zip(*(body["dataframe_split"]["columns"], body["dataframe_split"]["data"][0]), strict=True)
+    )
+    rows = [row]
+    if how == "drop":
+        del row[name]
+    elif how == "add":
+        row[name] = 1.0
+    elif how == "set":
+        row[name] = value
+    elif how == "repeat":
+        rows = [row] * name
+    return {"dataframe_records": rows}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/nope", 404, None),
+        ("GET", "/invocations", 405, "POST"),
+        ("POST", "/ping", 405, "GET, HEAD"),
+        ("GET", "/v2/models/other", 404, None),
+        ("DELETE", "/v2/models/flights/infer", 405, "POST"),
+    ],
+)
+def test_what_is_not_there_is_said_so(server, method, path, status, allow):
+    """An unknown path is 404 and a wrong method 405 with the methods there are."""
+    found, headers, raw = server.ask(method, path)
+    assert (found, headers["allow"]) == (status, allow)
+    assert json.loads(raw)["error"]
+
+
+def test_many_at_once_each_get_their_own_answer(bundles, server):
+    """Requests that are batched together are not mixed up."""
+    made = bundles["onnx"]
+    names, rows = list(made.frame.columns), made.rows(120)
+    bodies = [{"dataframe_split": {"columns": names, "data": [row]}} for row in rows]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(server.invoke, bodies))
+    found = [answer["predictions"][0] for _, answer in answers]
+    np.testing.assert_allclose(found, made.expected()[:120], rtol=0, atol=1e-5)
+
+
+def test_pipelined_requests_are_answered_in_order(bundles, server):
+    """Many requests written at once on one connection come back in their order."""
+    made = bundles["onnx"]
+    names = list(made.frame.columns)
+    sent = b""
+    for row in made.rows(20):
+        body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
+        sent += (
+            b"POST /invocations HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+    sent += b"GET /ping HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    found = [
+        json.loads(part.split(b"\r\n\r\n")[1].split(b"HTTP/1.1")[0])["predictions"][0]
+        for part in received.split(b"HTTP/1.1 200 OK")[1:-1]
+    ]
+    np.testing.assert_allclose(found, made.expected()[:20], rtol=0, atol=1e-5)
+
+
+# The Open Inference Protocol.
+
+
+def tensors(made, count):
+    """The first rows as JSON tensors."""
+    rows = made.rows(count)
+    return [
+        {
+            "name": name,
+            "datatype": "BYTES" if name in ("carrier", "dest") else "FP64",
+            "shape": [count],
+            "data": [row[i] for row in rows],
+        }
+        for i, name in enumerate(made.frame.columns)
+    ]
+
+
+def test_v2_gives_the_same_answer(bundles, server):
+    """An inference request over V2 gets what MLflow's protocol gives."""
+    made = bundles["onnx"]
+    status, _, raw = server.ask(
+        "POST", "/v2/models/flights/infer", {"id": "1", "inputs": tensors(made, 5)}
+    )
+    output = json.loads(raw)["outputs"][0]
+    assert (status, output["shape"]) == (200, [5])
+    assert output["data"] == server.invoke(made.body(5))[1]["predictions"]
+
+
+def test_v2_speaks_binary_as_triton_clients_do(bundles, server):
+    """Numbers and texts as raw bytes in, and the predictions as raw bytes out."""
+    made = bundles["onnx"]
+    inputs, binary = [], b""
+    for given in tensors(made, 4):
+        values = given.pop("data")
+        if given["datatype"] == "BYTES":
+            raw = b"".join(struct.pack("<I", len(v)) + v.encode() for v in values)
+        else:
+            raw = np.array(values, dtype="<f8").tobytes()
+        inputs.append({**given, "parameters": {"binary_data_size": len(raw)}})
+        binary += raw
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    status, headers, raw = server.ask(
+        "POST",
+        "/v2/models/flights/infer",
+        head + binary,
+        {"inference-header-content-length": str(len(head))},
+    )
+    assert status == 200
+    length = int(headers["inference-header-content-length"])
+    assert json.loads(raw[:length])["outputs"][0]["parameters"] == {"binary_data_size": 32}
+    np.testing.assert_allclose(
+        np.frombuffer(raw[length:], "<f8"), made.expected()[:4], rtol=0, atol=1e-5
+    )
+
+
+def test_v2_errors_are_one_sentence(bundles, server):
+    """A V2 client reads an error as one text that names the column."""
+    status, _, raw = server.ask(
+        "POST", "/v2/models/flights/infer", {"inputs": tensors(bundles["onnx"], 1)[1:]}
+    )
+    assert status == 400
+    assert "missing column: distance" in json.loads(raw)["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/flights",
+        "/v2/models/flights/ready",
+    ],
+)
+def test_v2_tells_about_itself(server, path):
+    """Server, health, model metadata and readiness answer with JSON."""
+    status, _, raw = server.ask("GET", path)
+    assert status == 200
+    assert json.loads(raw)
+
+
+# Against a recorded MLflow server.
+
+SHARED = Path(os.environ.get("SLIPWAY_SHARED", Path(__file__).parents[4] / "shared"))
+TRANSCRIPT = SHARED / "vectors" / "mlflow_scoring_transcript.json"
+# Where we differ from MLflow's server, on purpose.
+STRICTER = {"extra column": 400, "no content-type": 415, "charset latin-1": 415}
+LOOSER = {"null value": 200, "HEAD ping": 200}  # null is a missing value
+
+
+@pytest.mark.skipif(not TRANSCRIPT.exists(), reason="the recorded MLflow exchanges are not here")
+def test_statuses_are_mlflows(bundles, serving, tmp_path):
+    """A recorded conversation with MLflow's own server gets the same statuses from ours."""
+    cases = json.loads(TRANSCRIPT.read_text())["cases"]
+    cases = [c for c in cases if "... (" not in (c["request"]["body"] or "")]  # one is abridged
+    with serving(iris(tmp_path)) as client:
+        for case in cases:
+            sent, expected = case["request"], case["response"]
+            headers = {"content-type": sent["content_type"]} if sent["content_type"] else {}
+            body = sent["body"].encode() if sent["body"] is not None else None
+            status, _, raw = client.ask(sent["method"], sent["path"], body, headers)
+            wanted = {**STRICTER, **LOOSER}.get(case["name"], expected["status"])
+            assert status == wanted, (case["name"], raw)
+            if status == 200 and isinstance((expected["json"] or {}).get("predictions"), list):
+                assert len(json.loads(raw)["predictions"]) == len(expected["json"]["predictions"])
+
+
+def iris(directory):
+    """A bundle with the transcript's columns."""
+    import pandas as pd
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+
+    from slipway.release import Column
+
+    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    frame = pd.DataFrame(np.random.default_rng(0).uniform(0, 7, (50, 4)), columns=names)
+    model = make_pipeline(SimpleImputer(), LinearRegression()).fit(frame, frame.sum(axis=1))
+    inputs = [(name, FloatTensorType([None, 1])) for name in names]
+    graph = to_onnx(model, initial_types=inputs).SerializeToString()
+    (directory / "iris.onnx").write_bytes(graph)
+    bundle.write(
+        directory / "iris",
+        model="iris",
+        engine="onnx",
+        model_file=directory / "iris.onnx",
+        signature=tuple(Column(n, "number") for n in names),
+        output="value",
+    )
+    return directory / "iris"
