@@ -118,6 +118,18 @@ class LedgerStore(Protocol):
         """Say where a release answers now; no endpoints forgets it."""
         ...
 
+    def placed(self, release_id: str) -> tuple[str, ...]:
+        """Where a release answers, as last said."""
+        ...
+
+    def lease(self, model: str) -> Lease | None:
+        """The last lease granted for a model, of whatever route."""
+        ...
+
+    def faults(self, model: str) -> list[str]:
+        """What is wrong with a model's chain; empty when it is whole."""
+        ...
+
     def route(self, model: str) -> Route | None:
         """What gateways serve: the table of the last entry, placed, with its lease."""
         ...

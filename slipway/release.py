@@ -249,6 +249,7 @@ class Version(Value):
     number: str = locator()
     run: str = locator()
     uri: str = locator()
+    registry: str = locator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +335,8 @@ def bind(
             "snapshot": snapshot.path,
             "candidate": candidate.path,
             "version": version.uri,
+            "registry": version.registry,
+            "name": version.name,
             "number": version.number,
             "run": version.run,
             "bundle": bundle.path,

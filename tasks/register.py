@@ -15,8 +15,10 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from slipway.home import Home
-from slipway.release import Bundle, Candidate, Report, Snapshot, Version, digest, short
+from slipway.release import Bundle, Candidate, Report, Snapshot, Version, short
+from slipway.rollout import ModelState
 from slipway.spec import Spec
+from tasks.record import ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,16 +57,20 @@ def register(
         number=str(found.version),
         run=found.run_id or "",
         uri=f"models:/{name}/{found.version}",
+        registry=spec.registry.tracking_uri,
     )
 
 
-def crown(home: Home, tracking_uri: str, name: str, number: str) -> None:
-    """Point ``champion`` at the version that is stable now."""
-    mlflow = client(home, tracking_uri)
-    mlflow.set_registered_model_alias(name, CHAMPION, number)
-    aliases = mlflow.get_registered_model(name).aliases
-    if str(aliases.get(CHALLENGER, "")) == number:
-        mlflow.delete_registered_model_alias(name, CHALLENGER)
+def crown(home: Home, state: ModelState) -> None:
+    """Point ``champion`` at the version that is stable now. Safe to repeat."""
+    if not state.stable:
+        return
+    found = ledger(home).manifest(state.stable).locators
+    mlflow = client(home, found["registry"])
+    mlflow.set_registered_model_alias(found["name"], CHAMPION, found["number"])
+    aliases = mlflow.get_registered_model(found["name"]).aliases
+    if str(aliases.get(CHALLENGER, "")) == found["number"]:
+        mlflow.delete_registered_model_alias(found["name"], CHALLENGER)
 
 
 def _find(mlflow: MlflowClient, name: str, report: Report) -> Any:
@@ -154,7 +160,6 @@ def _requirements(*names: str) -> list[str]:
 
 
 def _dataset(snapshot: Snapshot) -> Any:
-    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
 
@@ -177,8 +182,3 @@ def _metrics(report: Report) -> dict[str, float]:
     """Every measured figure, under a name that MLflow allows."""
     plain = {c.name: c.value for c in report.checks if c.value is not None}
     return {"".join(x if x.isalnum() or x in "_-./ " else "_" for x in k): v for k, v in plain.items()}
-
-
-def expectations_digest(pack: str, fixed_set: str) -> str:
-    """What a report was held against: the pack's files and the fixed rows."""
-    return digest({"pack": pack, "fixed_set": fixed_set})

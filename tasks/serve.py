@@ -10,15 +10,18 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from slipway.daemon import LOOK_SECONDS, Daemon
-from slipway.errors import LedgerError, RuntimeFailure
+from slipway.errors import LedgerError, RolloutError, RuntimeFailure
 from slipway.home import Home
+from slipway.ledger import Draft
+from slipway.lifecycle import Event
 from slipway.release import short
-from slipway.rollout import ModelState
+from slipway.rollout import ModelState, Step, return_to, take
 from slipway.runtimes.process import ProcessRuntime
 from slipway.stores.sql_ledger import SqlLedger
 from tasks.record import ledger
 
 DEFAULT_PORT = "8700"
+REPLICAS = 1
 ACKNOWLEDGE_SECONDS = 10.0
 GATEWAY_SILENT_SECONDS = 5.0
 
@@ -43,8 +46,26 @@ def ensure_gateway(home: Home) -> str:
     return daemon.wait(daemon.spawn(command, os.environ))
 
 
+def settle(home: Home, state: ModelState) -> None:
+    """Make this machine run what a state needs and no more. Safe, and cheap, to repeat."""
+    running = runtime(home).list()
+    store = ledger(home)
+    placed = {r: store.placed(r) for r in state.needed}
+    surplus = [r for r in running if r not in state.needed and _is_of(store, r, state.model)]
+    if surplus or any(running.get(r) != placed[r] for r in state.needed):
+        _settle(home, state)
+
+
+def stand_by(home: Home, release: str) -> None:
+    """Have a release running and placed before any route names it; nothing is no error."""
+    if release:
+        store = ledger(home)
+        bundle = store.manifest(release).locators["bundle"]
+        store.place(release, runtime(home).start(release, bundle, REPLICAS))
+
+
 @task(name="serve", task_run_name="serve {state.model}", cache_policy=NO_CACHE)
-def settle(home: Home, state: ModelState, replicas: int = 1) -> None:
+def _settle(home: Home, state: ModelState) -> None:
     """Run what a state needs, and stop what it no longer needs. Safe to repeat.
 
     A release is stopped only after every gateway that is alive has acknowledged the route that
@@ -55,10 +76,8 @@ def settle(home: Home, state: ModelState, replicas: int = 1) -> None:
     """
     store, runs = ledger(home), runtime(home)
     for release in state.needed:
-        bundle = store.manifest(release).locators["bundle"]
-        endpoints = runs.start(release, bundle, replicas)
-        store.place(release, endpoints)
-        get_run_logger().info("%s answers at %s", short(release), ", ".join(endpoints))
+        stand_by(home, release)
+        get_run_logger().info("%s answers at %s", short(release), ", ".join(store.placed(release)))
     surplus = [r for r in runs.list() if r not in state.needed and _is_of(store, r, state.model)]
     if surplus:
         await_route(home, state)
@@ -96,3 +115,25 @@ def _behind(store: SqlLedger, model: str, number: int) -> list[str]:
     alive_since = time.time() - GATEWAY_SILENT_SECONDS
     said = store.acknowledged(model).items()
     return [name for name, (route, at) in said if route < number and at > alive_since]
+
+
+def way_back(
+    home: Home, state: ModelState, to: str, *, now: float, actor: str, reason: str
+) -> tuple[str, Draft]:
+    """The release to go back to, and the entry that does it.
+
+    Raises:
+        RolloutError: there is nothing to go back to.
+        LedgerError: no release, or more than one, begins with ``to``.
+    """
+    if not to and state.rollout is None and not state.past:
+        raise RolloutError(
+            f"{state.model} has no earlier release to go back to",
+            do=f"see 'slipway history {state.model}'",
+        )
+    target = ledger(home).manifest(to).id if to else ""
+    if state.rollout is not None and target in ("", state.stable):
+        step = Step(Event.ROLLED_BACK, reason)
+        return state.stable, take(state, step, now=now, actor=actor)
+    target = target or state.past[0]
+    return target, return_to(state, target, now=now, actor=actor, reason=reason)

@@ -265,6 +265,13 @@ class SqlLedger:
                 row = {"release": release_id, "endpoints": json.dumps(list(endpoints))}
                 db.execute(PLACEMENTS.insert().values(**row))
 
+    def placed(self, release_id: str) -> tuple[str, ...]:
+        """Where a release answers, as last said."""
+        query = sa.select(PLACEMENTS.c.endpoints).where(PLACEMENTS.c.release == release_id)
+        with self._read() as db:
+            found = db.execute(query).scalar()
+        return tuple(json.loads(found)) if found else ()
+
     def route(self, model: str) -> Route | None:
         """What gateways serve: the last table recorded, where its releases answer, its lease."""
         query = (

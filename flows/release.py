@@ -1,0 +1,76 @@
+"""The button: retrain, validate, register, build, and launch in stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.advance import see_through
+from slipway import expectations
+from slipway.home import Home
+from slipway.release import bind, short
+from slipway.spec import Spec, load
+from tasks import suite
+from tasks.bundle import bundle
+from tasks.checkout import checkout
+from tasks.image import image
+from tasks.open import only_one, open_for, require_blessing, stable_release
+from tasks.record import state_of
+from tasks.register import register
+from tasks.serve import ensure_gateway
+from tasks.snapshot import snapshot
+from tasks.suite import check_data
+from tasks.train import train
+from tasks.validate import validate
+from tasks.warm import warm
+
+
+@flow(name="release", flow_run_name="release {spec} {commit}")
+def release(
+    spec: str,
+    commit: str = "",
+    repository: str = "",
+    overrides: dict[str, Any] | None = None,
+    actor: str = "",
+    wait: bool = True,
+) -> str:
+    """Retrain a model, validate it, register it, build it, and launch it in stages.
+
+    Args:
+        spec: Path of the model's slipway.yaml, or of its folder (inside the repository, if one is
+            given).
+        commit: Git commit to release; empty for the files as they are.
+        repository: Path of the git repository that holds the commit; empty for none.
+        overrides: Values of the spec to change for this run, by dotted path, such as
+            {"data.range.until": "2013-05-01"}.
+        actor: Who asked for it, for the ledger; empty for the user who runs it.
+        wait: Whether to see the rollout through to its end, or to open it and leave the rest to
+            the scheduled advance.
+    """
+    home = Home.of()
+    declared = load(checkout(home, repository, commit, Path(spec)), overrides)
+    release_id = build(home, declared, commit, actor)
+    if wait:
+        return see_through(home, declared.model, release_id, declared.rollout.tick_seconds)
+    return f"{short(release_id)} is open; 'advance' takes it on"
+
+
+def build(home: Home, declared: Spec, commit: str, actor: str) -> str:
+    """From data to an open rollout. Returns the release's id."""
+    pack = expectations.load(declared.pack)
+    with only_one(home, declared), warm(suite.MODULE) as inspector:
+        stable = stable_release(home, declared.model)
+        data = snapshot(home, declared, pack.fixed_set)
+        checked = check_data.submit(inspector, data, pack.folder / "suite.json", home.root)
+        candidate = train(home, declared, data, pack.fixed_set, commit)
+        built = bundle(home, declared, candidate, pack.fixed_set)
+        report = validate(home, declared, pack, candidate, built, checked.result(), stable)
+        require_blessing(declared.model, report)
+        version = register(home, declared, data, candidate, built, report)
+        picture, _ = image(declared.model, built, declared.image)
+        made = bind(data, candidate, built, report, version, picture)
+        ensure_gateway(home)
+        open_for(home, declared, pack, made, state_of(home, declared.model), actor)
+    return made.id

@@ -1,0 +1,38 @@
+"""One press: back to the last good release."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import flow
+
+from slipway.home import Home
+from slipway.release import short
+from tasks.open import who
+from tasks.record import record, state_of
+from tasks.register import crown
+from tasks.serve import await_route, settle, stand_by, way_back
+
+
+@flow(name="rollback", flow_run_name="rollback {model}")
+def rollback(model: str, reason: str, to: str = "", actor: str = "") -> str:
+    """Give every user of a model a good earlier release again.
+
+    An open rollout is rolled back to stable; otherwise traffic returns to an earlier release.
+
+    Args:
+        model: The model's name, as in its slipway.yaml.
+        reason: Why, in one sentence, for the ledger.
+        to: The release to return to, by id or its beginning; empty for the last good one.
+        actor: Who asked for it, for the ledger; empty for the user who runs it.
+    """
+    home = Home.of()
+    state = state_of(home, model)
+    target, draft = way_back(home, state, to, now=time.time(), actor=who(actor), reason=reason)
+    stand_by(home, target)
+    record(home, state, draft)
+    state = state_of(home, model)
+    await_route(home, state)
+    settle(home, state)
+    crown(home, state)
+    return f"{model}: everyone gets {short(state.stable)} again"

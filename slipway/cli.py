@@ -1,0 +1,302 @@
+"""The command line: thin. It reads the ledger itself and hands every button to its flow."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from slipway import __version__
+from slipway.errors import Refused, SlipwayError, UsageError
+from slipway.home import Home
+
+if TYPE_CHECKING:
+    from slipway.release import Release
+    from slipway.stores.sql_ledger import SqlLedger
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+ACTOR = click.option("--actor", default="", help="Who asks for it, for the ledger.")
+
+
+class Lazy(click.Group):
+    """A group with commands that live in modules too heavy to import for ``--help``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name, in order."""
+        return sorted([*super().list_commands(ctx), "judge"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of a name; a heavy one is imported now."""
+        if name == "judge":
+            from slipway.judge import command
+
+            return command
+        return super().get_command(ctx, name)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="slipway")
+def cli() -> None:
+    """Launch AI models as controlled, reversible experiments."""
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.stderr.write("slipway: interrupted\n")
+        sys.exit(130)
+    except SlipwayError as error:
+        sys.stderr.write(f"slipway: {error}\n")
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _ledger() -> SqlLedger:
+    """The ledger, if there is one: reading must not make it.
+
+    Raises:
+        Refused: nothing has been released from here yet.
+    """
+    home = Home.of()
+    if home.ledger_url.startswith("sqlite") and not (home.root / "ledger.db").exists():
+        raise Refused(
+            "nothing has been released from here yet",
+            where=str(home.root),
+            do="release a model ('slipway release FOLDER'), or set SLIPWAY_HOME",
+        )
+    from slipway.stores.sql_ledger import open_ledger
+
+    return open_ledger(home.ledger_url)
+
+
+def _manifests(store: SqlLedger, rows: list[dict[str, Any]]) -> dict[str, Release]:
+    ids = {arm["release"] for row in rows for arm in row["arms"]}
+    ids |= {row.get("release") or row.get("stable") or "" for row in rows}
+    return {i: store.manifest(i) for i in ids if i}
+
+
+def _entries(store: SqlLedger, model: str) -> Any:
+    entries = store.entries(model)
+    if not entries:
+        known = ", ".join(store.models()) or "none"
+        raise UsageError(f"there is no model '{model}' on record", do=f"known models: {known}")
+    return entries
+
+
+def _dump(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _flow(name: str, **parameters: Any) -> NoReturn:
+    """Become the process that runs a flow."""
+    sys.stdout.flush()
+    command = [sys.executable, "-P", "-m", "flows", name, json.dumps(parameters)]
+    os.execv(sys.executable, command)
+
+
+def _checked_spec(spec: str, overrides: dict[str, Any]) -> str:
+    """The spec's path, after the checks that need no server: a fault is told at once."""
+    from slipway import expectations
+    from slipway.spec import load
+
+    path = Path(spec).resolve()
+    expectations.load(load(path, overrides).pack)
+    return str(path)
+
+
+def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"'{pair}' sets nothing", do="write --set data.range.until=2013-05-01")
+        found[path] = _json_value(yaml.safe_load(value))
+    return found
+
+
+def _json_value(value: Any) -> Any:
+    return value if value is None or isinstance(value, (str, int, float, bool, list, dict)) else str(value)
+
+
+@cli.command()
+@click.argument("spec", type=click.Path())
+@click.option("--set", "pairs", multiple=True, metavar="PATH=VALUE", help="Override one value.")
+@click.option("--no-wait", is_flag=True, help="Open the rollout; let 'advance' take it on.")
+@ACTOR
+def release(spec: str, pairs: tuple[str, ...], no_wait: bool, actor: str) -> None:
+    """Retrain, validate, register, build and launch the model of SPEC."""
+    overrides = _overrides(pairs)
+    path = _checked_spec(spec, overrides)
+    _flow("release", spec=path, overrides=overrides, actor=actor, wait=not no_wait)
+
+
+@cli.command()
+@click.argument("model")
+def advance(model: str) -> None:
+    """Take an open rollout of MODEL one tick further."""
+    _entries(_ledger(), model)
+    _flow("advance", model=model)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--reason", required=True, help="Why, in one sentence, for the ledger.")
+@click.option("--to", default="", help="The release to return to; default: the last good one.")
+@ACTOR
+def rollback(model: str, reason: str, to: str, actor: str) -> None:
+    """Give every user of MODEL a good earlier release again."""
+    _entries(_ledger(), model)
+    _flow("rollback", model=model, reason=reason, to=to, actor=actor)
+
+
+@cli.command()
+@click.argument("spec", type=click.Path())
+@click.option("--since", default="", help="Start of the window, ISO 8601.")
+@click.option("--until", default="", help="End of the window, ISO 8601.")
+def watch(spec: str, since: str, until: str) -> None:
+    """Compare live data with the snapshot that the live model learnt from."""
+    path = _checked_spec(spec, {})
+    _flow("watch", spec=path, since=since, until=until)
+
+
+@cli.command()
+def demo() -> None:
+    """The whole story on real flights, to the end."""
+    _flow("demo")
+
+
+@cli.command()
+@JSON
+def status(as_json: bool) -> None:
+    """What is live now, per model."""
+    from slipway import story
+    from slipway.rollout import fold
+
+    store = _ledger()
+    rows = [story.status(fold(m, store.entries(m))) for m in store.models()]
+    address = _gateway_address()
+    if as_json:
+        _dump({"models": rows, "gateway": address})
+        return
+    from slipway import show
+
+    show.status(rows, _manifests(store, rows), f"gateway: {address or 'not running here'}")
+
+
+def _gateway_address() -> str:
+    from slipway.daemon import Daemon
+
+    daemon = Daemon("the gateway", Home.of().gateway, "/healthz")
+    return f"http://{daemon.endpoint}" if daemon.pid else ""
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--at", "when", default="", help="Only what was live at this time, ISO 8601.")
+@JSON
+def history(model: str, when: str, as_json: bool) -> None:
+    """What was live when, and every change of MODEL."""
+    from slipway import show, story
+
+    store = _ledger()
+    entries = _entries(store, model)
+    rows = story.history(entries)
+    manifests = _manifests(store, rows)
+    if when:
+        told = story.at(model, entries, story.moment(when), manifests)
+        _dump(told) if as_json else show.at(told, manifests)
+        return
+    _dump(rows) if as_json else show.history(rows, manifests)
+
+
+@cli.command()
+@click.argument("model")
+@JSON
+def why(model: str, as_json: bool) -> None:
+    """Why each change of MODEL happened, on which evidence, and the way back."""
+    from slipway import show, story
+
+    store = _ledger()
+    rows = story.why(_entries(store, model))
+    _dump(rows) if as_json else show.why(rows, _manifests(store, rows))
+
+
+@cli.command()
+@click.argument("model", required=False)
+@JSON
+def verify(model: str | None, as_json: bool) -> None:
+    """Find a changed, missing or reordered entry in the ledger."""
+    store = _ledger()
+    found = {m: store.faults(m) for m in ([model] if model else store.models())}
+    if as_json:
+        _dump(found)
+    for name, faults in found.items():
+        if not as_json and not faults:
+            click.echo(f"{name}: {len(store.entries(name))} entries, the chain is whole")
+    broken = [fault for faults in found.values() for fault in faults]
+    if broken:
+        raise Refused(
+            "the ledger is broken:\n" + "\n".join(f"    {f}" for f in broken),
+            do="restore its database from a backup; do not release until it verifies",
+        )
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--data", type=click.Path(), required=True, help="Your CSV or Parquet file.")
+@click.option("--target", required=True, help="The column to predict.")
+@click.option("--time", "time_column", default="", help="The column that orders rows in time.")
+@click.option("--unit", default="", help="The column that names the user, device or vehicle.")
+@click.option("--into", type=click.Path(), default="", help="Where; default: a folder NAME here.")
+def new(name: str, data: str, target: str, time_column: str, unit: str, into: str) -> None:
+    """Lay down a complete, working model folder NAME for your own data file."""
+    from slipway.new import lay_down
+
+    folder = lay_down(name, Path(data), target, time_column, unit, Path(into or name))
+    click.echo(f"{folder} is ready: slipway release {folder}")
+
+
+@cli.group()
+def hook() -> None:
+    """Start releases by git push."""
+
+
+@hook.command()
+@click.argument("repository", type=click.Path())
+@click.option("--api-url", envvar="PREFECT_API_URL", required=True, help="The Prefect API.")
+@click.option("--spec", default="slipway.yaml", help="The spec's path inside the repository.")
+@click.option("--branch", default="main", help="The branch whose pushes count.")
+def install(repository: str, api_url: str, spec: str, branch: str) -> None:
+    """Write a post-receive hook into the bare REPOSITORY that emits a git.push event."""
+    from slipway.hook import install as write
+
+    click.echo(f"{write(Path(repository), api_url=api_url, spec=spec, branch=branch)} is in place")
+
+
+@cli.command()
+def stop() -> None:
+    """End what runs for this home: gateway, replicas and the Prefect server it brought along."""
+    from slipway.daemon import Daemon
+    from slipway.runtimes.process import ProcessRuntime
+
+    home = Home.of()
+    Daemon("the gateway", home.gateway, "/healthz").stop()
+    runtime = ProcessRuntime(home.run / "process")
+    for release_id in list(runtime.list()):
+        runtime.stop(release_id)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tasks.prefect_server", "stop"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The ledger told to people and programs: what is live, what was, and why it changed.
+
+Everything here is a pure function of entries and manifests; printing is ``slipway.show``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from slipway.errors import UsageError
+from slipway.ledger import Entry
+from slipway.release import Release, short
+from slipway.rollout import ModelState, fold, live_at
+
+
+def iso(at: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def moment(text: str) -> float:
+    """A point in time as a person writes it; without a zone it is UTC.
+
+    Raises:
+        UsageError: it is no ISO 8601 time.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"'{text}' is no time", do="write it as 2026-11-22T03:00 or 2026-11-22T03:00+01:00"
+        ) from error
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+
+
+def status(state: ModelState) -> dict[str, Any]:
+    """What is true of a model now, as plain values."""
+    rollout = state.rollout
+    return {
+        "model": state.model,
+        "state": str(state.state),
+        "stable": state.stable,
+        "route": state.route.number if state.route else None,
+        "arms": [
+            {"arm": a.name, "release": a.release, "share": a.share}
+            for a in (state.route.arms if state.route else ())
+        ],
+        "rollout": rollout
+        and {
+            "id": rollout.id,
+            "release": rollout.release,
+            "share": rollout.share,
+            "next_share": rollout.next_share,
+            "since": iso(rollout.since),
+        },
+        "last": state.last and summary(state.last),
+        "may_return_to": list(state.past),
+    }
+
+
+def summary(entry: Entry) -> dict[str, Any]:
+    """An entry in one row."""
+    route = entry.body.get("route")
+    return {
+        "seq": entry.seq,
+        "at": iso(entry.at),
+        "event": str(entry.event),
+        "release": entry.body.get("release", ""),
+        "arms": [
+            {"arm": a["name"], "release": a["release"], "share": a["share"]}
+            for a in (route["arms"] if route else ())
+        ],
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "way_back": entry.body.get("way_back", {}).get("command", ""),
+    }
+
+
+def history(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Every change of a model, oldest first."""
+    return [summary(entry) for entry in entries]
+
+
+def at(
+    model: str, entries: Sequence[Entry], when: float, manifest: Mapping[str, Release]
+) -> dict[str, Any]:
+    """What was live at a moment, with every digest of the stable release.
+
+    Args:
+        manifest: release id to its manifest, for the releases that the entries name.
+    """
+    state = live_at(model, entries, when)
+    found = manifest.get(state.stable)
+    return {
+        "model": model,
+        "at": iso(when),
+        "state": str(state.state),
+        "release": state.stable,
+        "manifest": found.identity() if found else None,
+        "locators": dict(found.locators) if found else None,
+        "arms": status(state)["arms"],
+        "since": _since(model, entries, when),
+    }
+
+
+def _since(model: str, entries: Sequence[Entry], when: float) -> str | None:
+    """When the stable release of a moment had become stable."""
+    wanted = live_at(model, entries, when).stable
+    since = None
+    stable = ""
+    for n, entry in enumerate(entries, start=1):
+        if entry.at > when:
+            break
+        now = fold(model, entries[:n]).stable
+        if now != stable:
+            stable, since = now, entry.at
+    return iso(since) if since is not None and wanted else None
+
+
+def why(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Each change of a model's traffic with the evidence that it rests on, newest last."""
+    told = []
+    for entry in entries:
+        verdict = entry.body.get("verdict") or {}
+        told.append({**summary(entry), "verdict": verdict or None})
+    return told
+
+
+def names(release_id: str, manifest: Mapping[str, Release]) -> str:
+    """A release as people call it: the registry's number and the first digits of its id."""
+    if not release_id:
+        return "-"
+    number = manifest[release_id].locators.get("number") if release_id in manifest else ""
+    return f"v{number} {short(release_id)}" if number else short(release_id)

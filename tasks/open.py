@@ -1,0 +1,123 @@
+"""Open a rollout, and refuse what may not be opened."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from slipway.errors import Busy, NotBlessed, Refused
+from slipway.expectations import Pack
+from slipway.home import Home
+from slipway.lifecycle import Event
+from slipway.release import Release, Report, short
+from slipway.rollout import ModelState, Plan, Step, open_rollout, take
+from slipway.spec import Spec
+from tasks.record import keep, ledger, record, state_of
+from tasks.serve import settle, stand_by
+
+WAIT_SECONDS = 1.0
+
+
+def who(actor: str) -> str:
+    """Who asked for it: as given, or the user who runs it."""
+    return actor or getpass.getuser()
+
+
+@contextmanager
+def only_one(home: Home, spec: Spec) -> Iterator[None]:
+    """Hold the model while its release is made: a second release is refused, or waits.
+
+    Raises:
+        Busy: another release holds it and the spec says ``concurrency: refuse``.
+    """
+    while True:
+        lock = ledger(home).lock(spec.model)
+        try:
+            lock.__enter__()
+            break
+        except Busy:
+            if spec.concurrency == "refuse":
+                raise
+            time.sleep(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def stable_release(home: Home, model: str) -> Release | None:
+    """The release that is stable now, if there is one."""
+    stable = state_of(home, model).stable
+    return ledger(home).manifest(stable) if stable else None
+
+
+def require_stable(home: Home, model: str) -> Release:
+    """The release that is stable now.
+
+    Raises:
+        Refused: nothing is live yet.
+    """
+    live = stable_release(home, model)
+    if live is None:
+        raise Refused(f"nothing of {model} is live yet", do="release it first")
+    return live
+
+
+def require_blessing(model: str, report: Report) -> None:
+    """Refuse a candidate that its report does not bless.
+
+    Raises:
+        NotBlessed: each check that stands in the way is named with its reason.
+    """
+    if not report.blessed:
+        named = [f"    {c.outcome}: {c.name}: {c.reason}" for c in report.refusals]
+        raise NotBlessed(
+            "the candidate does not meet its expectations:\n" + "\n".join(named or ["    no checks"]),
+            where=f"report {short(report.digest)} of {model}",
+            do="mend the model or its data; changing an expectation is a commit of its own",
+        )
+
+
+def open_for(
+    home: Home, spec: Spec, pack: Pack, made: Release, state: ModelState, actor: str
+) -> None:
+    """Keep the manifest, have the release running, and open its rollout.
+
+    Safe to repeat: a release that is stable or being launched already is left as it is. Another
+    one being launched is superseded: its users return to stable, and it starts from zero.
+    """
+    keep(home, made)
+    if made.id == state.stable or (state.rollout and state.rollout.release == made.id):
+        return
+    stand_by(home, made.id)
+    if state.rollout:
+        reason = f"superseded by {short(made.id)}"
+        draft = take(state, Step(Event.SUPERSEDED, reason), now=time.time(), actor=who(actor))
+        record(home, state, draft)
+        state = state_of(home, spec.model)
+    reason = f"release {short(made.id)} of {spec.model}, {_against(state)}"
+    draft = open_rollout(
+        state, made.id, plan(spec, pack), now=time.time(), actor=who(actor), reason=reason
+    )
+    record(home, state, draft)
+    settle(home, state_of(home, spec.model))
+
+
+def _against(state: ModelState) -> str:
+    return f"against stable {short(state.stable)}" if state.stable else "with no baseline"
+
+
+def plan(spec: Spec, pack: Pack) -> Plan:
+    """The plan that the spec and the pack declare, to be frozen into the ledger."""
+    policy = pack.live.get("policy", {})
+    return Plan(
+        strategy=spec.rollout.strategy,
+        steps=tuple(step.model_dump() for step in spec.rollout.steps),
+        gates=dict(pack.live),
+        serving=dict(spec.serving),
+        on_inconclusive=policy.get("on_inconclusive", "rollback"),
+        approval=spec.rollout.approval,
+        lease_seconds=spec.rollout.lease_seconds,
+    )

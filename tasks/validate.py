@@ -1,0 +1,74 @@
+"""Hold a candidate's bundle against its expectations: the report blesses or refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from slipway.expectations import Pack, Scored, check_edge_case, check_offline
+from slipway.home import Home
+from slipway.release import Bundle, Candidate, Check, Release, Report, short
+from slipway.rollout import NO_BASELINE
+from slipway.spec import Spec
+from tasks.ask import Client, FixedRows, fixed_rows, serving
+
+
+@task(name="validate", cache_policy=NO_CACHE)
+def validate(
+    home: Home,
+    spec: Spec,
+    pack: Pack,
+    candidate: Candidate,
+    bundle: Bundle,
+    data_checks: tuple[Check, ...],
+    stable: Release | None,
+) -> Report:
+    """Start the very bundle that will serve, ask it everything, and write the report.
+
+    Stable's bundle answers the same fixed rows beside it, so the comparison is of today's rows
+    and not of figures from another day.
+    """
+    rows = fixed_rows(pack.fixed_set, spec)
+    theirs = _scored(home, Path(stable.locators["bundle"]), "stable", rows) if stable else None
+    place = home.run / "validate" / f"{short(bundle.digest)}.json"
+    with serving(Path(bundle.path), place) as client:
+        ours = _answers(client, rows)
+        edges = [check_edge_case(case, lambda row: _one(client, row)) for case in pack.edge_cases]
+    offline = [check_offline(gate, ours, theirs) for gate in pack.offline]
+    report = Report(
+        candidate=candidate.digest,
+        bundle=bundle.digest,
+        expectations=pack.digest,
+        baseline=stable.id if stable else NO_BASELINE,
+        checks=(*data_checks, *edges, *offline),
+    )
+    _keep(home, report)
+    log = get_run_logger()
+    for check in report.refusals:
+        log.warning("%s: %s: %s", check.outcome, check.name, check.reason)
+    passed = len(report.checks) - len(report.refusals)
+    log.info("report %s: %d of %d checks passed", short(report.digest), passed, len(report.checks))
+    return report
+
+
+def _scored(home: Home, bundle: Path, name: str, rows: FixedRows) -> Scored:
+    with serving(bundle, home.run / "validate" / f"{name}.json") as client:
+        return _answers(client, rows)
+
+
+def _answers(client: Client, rows: FixedRows) -> Scored:
+    answers = client.all(rows.requests)
+    return Scored(answers, rows.truth, rows.columns, client.p99_ms(rows.requests))
+
+
+def _one(client: Client, row: object) -> float | None:
+    answers = client.answers([dict(row)])  # type: ignore[call-overload]
+    return answers[0] if answers else None
+
+
+def _keep(home: Home, report: Report) -> None:
+    path = home.folder("runs", "reports") / f"{short(report.digest)}.json"
+    path.write_text(json.dumps({**report.record(), "blessed": report.blessed}, indent=1))

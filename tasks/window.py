@@ -1,0 +1,58 @@
+"""What a watch compares: the snapshot that the live model learnt from, and a window of now."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slipway.errors import DataError
+from slipway.home import Home
+from slipway.release import Release
+from slipway.spec import Spec
+from tasks.snapshot import snapshot
+
+DAY_SECONDS = 86_400.0
+
+
+def reference(live: Release) -> str:
+    """The path of the snapshot behind a release.
+
+    Raises:
+        DataError: it is not there any more.
+    """
+    path = live.locators["snapshot"]
+    if not Path(path).exists():
+        raise DataError(
+            "the live release's snapshot is gone", where=path, do="restore it, or release again"
+        )
+    return path
+
+
+def window(home: Home, spec: Spec, since: str, until: str) -> str:
+    """The path of a Parquet file with the features of a window of live data.
+
+    With bounds the spec's own source is asked; without, the last day of the inference log.
+    """
+    if since or until:
+        bounds = {"from": since or None, "until": until or None}
+        data = spec.data.model_copy(update={"range": type(spec.data.range).model_validate(bounds)})
+        return snapshot(home, spec.model_copy(update={"data": data}), None).path
+    return _from_log(home, spec, time.time() - DAY_SECONDS)
+
+
+def _from_log(home: Home, spec: Spec, since: float) -> str:
+    from slipway.stores.inference_log import features
+
+    path = home.folder("runs", "windows") / f"{spec.model}-{_stamp()}.parquet"
+    features(home.log, spec.model, spec.signature, since=since, out=path)
+    return str(path)
+
+
+def report_page(home: Home, model: str) -> Path:
+    """Where this run's page is kept."""
+    return home.folder("runs", "drift") / f"{model}-{_stamp()}.html"
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
