@@ -1,0 +1,41 @@
+# Two commands: `make demo` and `make test`. Both set up what is missing; both work a second time.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint lock clean help
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+demo: $(READY) ## Run the whole story on real flights, embedded
+	$(BIN)/slipway demo
+
+test: $(READY) ## Pass the tests that need no server but those they start themselves
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The lock is complete, so pip resolves nothing (--no-deps) and takes only what the hashes allow.
+# Prefect's migrated database is made once here, so that a first run starts at once.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	$(BIN)/python -m compileall -q .venv/lib > /dev/null || true
+	$(BIN)/python -m tasks.prefect_server prepare > /dev/null
+	touch $(READY)
+
+lock: ## Resolve requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  --quiet pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what was set up and what runs left behind
+	[ ! -x $(BIN)/slipway ] || $(BIN)/slipway stop
+	rm -rf .venv .slipway
