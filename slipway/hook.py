@@ -12,19 +12,20 @@ from slipway.errors import Refused, UsageError
 _OURS = "slipway hook install"
 
 
-def install(  # the spec's path is inside the repository, so it is text and not a Path
+def install(
     repo: Path, api_url: str, resource: str = "", spec: str = "slipway.yaml", branch: str = ""
 ) -> Path:
     """Write a ``post-receive`` hook that emits a ``git.push`` event to Prefect.
 
     A hook that is there already is kept: it runs first, on the same input. Installing again
-    updates the settings and changes nothing else.
+    updates the settings and changes nothing else. The event names the repository by its path, so
+    the worker must see it there; ``git config slipway.repository`` names another place.
 
     Args:
         repo: a bare repository.
         api_url: Prefect's API as the git server reaches it, ending in ``/api``.
         resource: the event's resource id; by default ``slipway.git.<repository's name>``.
-        spec: what the release should read, passed on in the event.
+        spec: the path of ``slipway.yaml`` inside the repository.
         branch: the branch whose pushes count; by default the repository's own default branch.
 
     Returns:
@@ -47,7 +48,7 @@ def install(  # the spec's path is inside the repository, so it is text and not 
     settings = {
         "apiUrl": api_url.rstrip("/"),
         "resource": resource or f"slipway.git.{name}",
-        "repository": name,
+        "repository": str(repo.resolve()),
         "spec": spec,
         "branch": branch or _git(repo, "symbolic-ref", "--short", "HEAD"),
     }

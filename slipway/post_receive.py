@@ -66,7 +66,7 @@ def event(
     }
     resource = {
         "prefect.resource.id": config["resource"],
-        "prefect.resource.name": config["repository"],
+        "prefect.resource.name": Path(config["repository"]).name,
     }
     return {
         "id": identity,

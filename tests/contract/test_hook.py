@@ -84,6 +84,7 @@ def test_a_push_is_told_with_its_commit(repo: Path, api: HTTPServer) -> None:
     assert path == "/api/events"
     assert base64.b64decode(auth.split()[1]) == b"admin:pass"
     assert event["payload"]["commit"] == commit
+    assert event["payload"]["repository"] == str(repo)
     assert event["payload"]["spec"] == "models/slipway.yaml"
     assert event["resource"]["prefect.resource.id"] == "slipway.git.flights"
     assert f"slipway: told Prefect of {commit[:12]} on main" in said

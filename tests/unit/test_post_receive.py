@@ -10,7 +10,7 @@ from slipway.post_receive import event, pushed
 OLD, NEW = "a" * 40, "b" * 40
 CONFIG = {
     "resource": "slipway.git.flights",
-    "repository": "flights",
+    "repository": "/srv/git/flights.git",
     "branch": "main",
     "spec": "slipway.yaml",
 }
@@ -50,11 +50,12 @@ def test_the_event_carries_what_a_release_needs() -> None:
     told = event(CONFIG, OLD, NEW, "id", "2026-01-01T00:00:00+00:00")
     assert told["event"] == "git.push"
     assert told["resource"]["prefect.resource.id"] == "slipway.git.flights"
+    assert told["resource"]["prefect.resource.name"] == "flights.git"
     assert told["payload"] == {
         "commit": NEW,
         "before": OLD,
         "branch": "main",
         "ref": "refs/heads/main",
-        "repository": "flights",
+        "repository": "/srv/git/flights.git",
         "spec": "slipway.yaml",
     }
