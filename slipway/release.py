@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: str | os.PathLike[str]) -> str:
     """``sha256:`` and the hex SHA-256 of a file's bytes."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return PREFIX + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -75,10 +75,9 @@ class Value:
 
     def identity(self) -> dict[str, Any]:
         """The fields that make the value what it is (locators left out)."""
-        assert dataclasses.is_dataclass(self)
         return {
-            f.name: _plain(getattr(self, f.name))
-            for f in dataclasses.fields(self)
+            f.name: _plain(getattr(self, f.name), Value.identity)
+            for f in _fields(self)
             if not f.metadata.get("locator")
         }
 
@@ -89,17 +88,21 @@ class Value:
 
     def record(self) -> dict[str, Any]:
         """Every field, locators included, as plain JSON values."""
-        assert dataclasses.is_dataclass(self)
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: _plain(getattr(self, f.name), Value.record) for f in _fields(self)}
 
 
-def _plain(value: Any) -> Any:
+def _fields(value: Value) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(value)  # type: ignore[arg-type]  # every link is a dataclass
+
+
+def _plain(value: Any, form: Callable[[Value], dict[str, Any]]) -> Any:
+    """A value as plain JSON, the values inside it in the same form as the one around them."""
     if isinstance(value, Value):
-        return value.record()
+        return form(value)
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v, form) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_plain(v, form) for v in value]
     return value
 
 
@@ -294,7 +297,7 @@ class Release(Value):
         return cls(**record)
 
 
-def bind(
+def bind(  # noqa: PLR0917 - the chain, in its order
     snapshot: Snapshot,
     candidate: Candidate,
     bundle: Bundle,
@@ -312,6 +315,7 @@ def bind(
         ("bundle", bundle.candidate, candidate),
         ("report", report.candidate, candidate),
         ("report", report.bundle, bundle),
+        ("version", version.candidate, candidate),
         ("version", version.report, report),
         *([("image", image.bundle, bundle)] if image else []),
     ]
