@@ -5,6 +5,7 @@ The other side is ``slipway.child``, where requests and results are described.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -107,10 +108,8 @@ def _run_group(
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """End what is left of the group: the child itself, and anything it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # all of it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all of it has ended by itself
     process.wait()
 
 
