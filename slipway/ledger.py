@@ -62,7 +62,7 @@ def content(draft: Draft | Entry, seq: int, prev: str) -> dict[str, Any]:
     return {
         "model": draft.model,
         "seq": seq,
-        "at": draft.at,
+        "at": float(draft.at),  # a database gives 1000 back as 1000.0
         "event": str(draft.event),
         "actor": draft.actor,
         "reason": draft.reason,
@@ -108,7 +108,7 @@ def faults(entries: Sequence[Entry], recorded_head: str) -> list[str]:
         if entry.hash != digest(content(entry, entry.seq, entry.prev)):
             found.append(f"{where} {_why_unsealed(entry, len(entries))}")
         elif entry.seq != expected_seq:
-            found.append(f"{_numbers(expected_seq, entry.seq - 1)} of {entry.model} missing")
+            found.append(_missing(entry.model, expected_seq, entry.seq - 1))
         elif entry.prev != expected_prev:
             if entry.prev in place:
                 found.append(f"{where} is out of order: it follows entry {place[entry.prev]}")
@@ -118,7 +118,8 @@ def faults(entries: Sequence[Entry], recorded_head: str) -> list[str]:
     if recorded_head != expected_prev:
         found.append(
             f"the chain of {entries[0].model if entries else 'the model'} ends at entry "
-            f"{expected_seq - 1}, which is not the recorded head: later entries are missing"
+            f"{expected_seq - 1}, which is not the recorded head: later entries are missing, or "
+            "it was changed and sealed again"
         )
     return found
 
@@ -131,5 +132,7 @@ def _why_unsealed(entry: Entry, length: int) -> str:
     return "was changed: its content does not give its hash"
 
 
-def _numbers(first: int, last: int) -> str:
-    return f"entry {first} is" if first >= last else f"entries {first} to {last} are"
+def _missing(model: str, first: int, last: int) -> str:
+    if first >= last:
+        return f"entry {first} of {model} is missing"
+    return f"entries {first} to {last} of {model} are missing"
