@@ -51,6 +51,13 @@ START_SECONDS = 180.0  # a first start on a slow machine, with every database mi
 STOP_SECONDS = 15.0
 IDLE_SECONDS = 900.0
 
+SETTINGS = {  # unless the user has set them otherwise
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(flow_name)s: %(message)s",
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s    %(task_name)s: %(message)s",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -113,8 +120,8 @@ def connect(home: Path, environ: MutableMapping[str, str] = os.environ) -> Serve
     if url := environ.get("PREFECT_API_URL"):
         return Server(url)
     folder = _folder(home)
-    environ.setdefault("DO_NOT_TRACK", "1")
-    environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    for name, value in SETTINGS.items():
+        environ.setdefault(name, value)
     hold = (folder / "users.lock").open("a")
     fcntl.flock(hold, fcntl.LOCK_SH)
     url, started = _find_or_start(folder, environ)
