@@ -36,7 +36,7 @@ GIVE_UP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Flight:
-    """A flight, ready to be sent: when it departs, its aircraft, its features as JSON, its truth."""
+    """A flight ready to be sent: when it departs, its aircraft, its request, and its truth."""
 
     departs: str
     unit: str
