@@ -42,4 +42,8 @@ def worker(prefect: Prefect) -> Iterator[Prefect]:
         yield prefect
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:  # seen once: Prefect's worker deaf to SIGTERM
+            process.kill()
+            process.wait()
