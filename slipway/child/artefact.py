@@ -96,10 +96,23 @@ def export(model: Any, features: Mapping[str, str], path: Path, output: str) -> 
             options={"zipmap": False} if output == "probability" else None,
             target_opset=OPSET,
         )
+        _name_inputs(graph.graph, list(features))
     except Exception as error:  # converters raise many kinds; ONNX is a choice, skops serves too
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
     path.write_bytes(graph.SerializeToString(deterministic=True))
     return ""
+
+
+def _name_inputs(graph: Any, names: Sequence[str]) -> None:
+    """Give a graph's inputs the columns' own names: skl2onnx writes ``a-b`` as ``a_b``."""
+    own = {i.name: name for i, name in zip(graph.input, names, strict=True)}
+    made = {output for node in graph.node for output in node.output}
+    if clash := made.intersection(names):
+        raise ValueError(f"the graph needs {', '.join(sorted(clash))} for a name of its own")
+    for node in graph.node:
+        node.input[:] = [own.get(name, name) for name in node.input]
+    for column in graph.input:
+        column.name = own[column.name]
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
