@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from slipway.evidence import Evidence
     from slipway.ledger import Draft, Entry
-    from slipway.rollout import ModelState, Step
     from slipway.release import Release
+    from slipway.rollout import ModelState, Step
     from slipway.routing import Lease, Route
     from slipway.verdict import Verdict
 
@@ -99,7 +99,7 @@ class LedgerStore(Protocol):
         ...
 
     def models(self) -> tuple[str, ...]:
-        """Every model that has an entry."""
+        """Every model that has an entry, by name."""
         ...
 
     def put_manifest(self, release: Release) -> None:

@@ -10,6 +10,7 @@ They keep everything in memory and read no clock, so a whole rollout is played i
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,6 +63,7 @@ class MemoryLedger:
         self._placed: dict[str, tuple[str, ...]] = {}
         self._acknowledged: dict[str, dict[str, tuple[int, float]]] = {}
         self._locked: set[str] = set()
+        self._one_writer = threading.Lock()
 
     def append(self, draft: Draft, *, expect: str) -> Entry:
         """Append after the entry whose hash is ``expect``.
@@ -69,13 +71,14 @@ class MemoryLedger:
         Raises:
             LedgerConflict: the chain's head is another one by now.
         """
-        chain = self._entries.get(draft.model, [])
-        if head(chain) != expect:
-            raise LedgerConflict(f"another writer changed {draft.model} in between")
         # Through JSON and back, as a database would: what is kept is a copy, and plain.
-        plain = replace(draft, body=json.loads(canonical(dict(draft.body))))
-        entry = seal(plain, chain[-1] if chain else None)
-        self._entries[draft.model] = [*chain, entry]
+        plain = replace(draft, at=float(draft.at), body=json.loads(canonical(dict(draft.body))))
+        with self._one_writer:
+            chain = self._entries.get(draft.model, [])
+            if head(chain) != expect:
+                raise LedgerConflict(f"another writer changed {draft.model} in between")
+            entry = seal(plain, chain[-1] if chain else None)
+            self._entries[draft.model] = [*chain, entry]
         return entry
 
     def entries(self, model: str) -> tuple[Entry, ...]:
@@ -109,9 +112,11 @@ class MemoryLedger:
 
     def renew(self, model: str, route: int, seconds: float, now: float) -> Lease:
         """Renew the lease of a route by its next renewal number."""
-        old = self._leases.get(model)
-        self._leases[model] = Lease(route, old.renewal + 1 if old else 1, now, seconds)
-        return self._leases[model]
+        with self._one_writer:
+            old = self._leases.get(model)
+            lease = Lease(route, old.renewal + 1 if old else 1, now, seconds)
+            self._leases[model] = lease
+        return lease
 
     def lease(self, model: str) -> Lease | None:
         """The last lease granted for a model, of whatever route."""
@@ -122,6 +127,10 @@ class MemoryLedger:
         self._placed.pop(release_id, None)
         if endpoints:
             self._placed[release_id] = tuple(endpoints)
+
+    def placed(self, release_id: str) -> tuple[str, ...]:
+        """Where a release answers; nothing where it was placed nowhere."""
+        return self._placed.get(release_id, ())
 
     def route(self, model: str) -> Route | None:
         """What gateways serve: the last table recorded, where its releases answer, its lease."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from slipway.errors import Busy, LedgerConflict, LedgerError
@@ -93,7 +94,7 @@ def open_ledger(url: str) -> SqlLedger:
         engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
-        META.create_all(engine)
+        _make_tables(engine)
     except (DBAPIError, OSError, sa.exc.ArgumentError, ImportError) as error:
         raise LedgerError(
             f"the ledger cannot be opened: {str(error).splitlines()[0]}",
@@ -101,6 +102,16 @@ def open_ledger(url: str) -> SqlLedger:
             do="check the address, that the server runs, and that this user may create tables",
         ) from error
     return SqlLedger(engine)
+
+
+def _make_tables(engine: sa.Engine) -> None:
+    """Make what is missing; several processes may open a new ledger at once, and one makes it."""
+    if set(META.tables) <= set(sa.inspect(engine).get_table_names()):
+        return
+    with engine.execution_options(slipway_write=True).begin() as db:
+        if engine.dialect.name == "postgresql":
+            db.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key("tables"))))
+        META.create_all(db)
 
 
 def _without_password(url: str) -> str:
@@ -128,10 +139,14 @@ class SqlLedger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        # A reader sees one moment: entries and their head belong together. SQLite always does so.
+        postgres = engine.dialect.name == "postgresql"
+        one_moment = {"isolation_level": "REPEATABLE READ"} if postgres else {}
+        self.reader = engine.execution_options(**one_moment)
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with self._told(), self.engine.connect() as connection:
+        with self._told(), self.reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -188,16 +203,21 @@ class SqlLedger:
     def models(self) -> tuple[str, ...]:
         """Every model that has an entry, by name."""
         with self._read() as db:
-            names = db.execute(sa.select(HEADS.c.model).order_by(HEADS.c.model)).scalars()
-            return tuple(names)
+            return tuple(sorted(db.execute(sa.select(HEADS.c.model)).scalars()))
 
     def faults(self, model: str) -> list[str]:
         """What is wrong with a model's chain; empty when it is whole."""
         with self._read() as db:
             head = db.execute(sa.select(HEADS.c.hash).where(HEADS.c.model == model)).scalar()
             query = ENTRIES.select().where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq)
-            entries = [_entry(row) for row in db.execute(query).mappings()]
-            return faults(entries, head or GENESIS)
+            rows = db.execute(query).mappings().all()
+        entries, unreadable = [], []
+        for row in rows:
+            try:
+                entries.append(_entry(row))
+            except LedgerError as error:
+                unreadable.append(error.what)
+        return unreadable or faults(entries, head or GENESIS)
 
     # Manifests
 
@@ -208,14 +228,8 @@ class SqlLedger:
             "model": release.model,
             "body": canonical(release.record()).decode(),
         }
-        try:
-            with self._write() as db:
-                if not db.execute(
-                    sa.select(MANIFESTS.c.id).where(MANIFESTS.c.id == release.id)
-                ).first():
-                    db.execute(MANIFESTS.insert().values(**row))
-        except IntegrityError:
-            return  # another process kept the same manifest in between: same id, same content
+        with self._write() as db:
+            db.execute(_insert(db, MANIFESTS, row).on_conflict_do_nothing())
 
     def manifest(self, release_id: str) -> Release:
         """The manifest of an id, or of its unambiguous beginning.
@@ -235,7 +249,7 @@ class SqlLedger:
         release = Release.from_record(json.loads(rows[0]["body"]))
         if release.id != rows[0]["id"]:
             raise LedgerError(
-                f"the manifest of {short(rows[0]['id'])} was changed: its content does not give its id",
+                f"the manifest of {short(release_id)} was changed: its content does not give its id",
                 do="restore the ledger's database from a backup",
             )
         return release
@@ -244,13 +258,11 @@ class SqlLedger:
 
     def renew(self, model: str, route: int, seconds: float, now: float) -> Lease:
         """Renew the lease of a route by its next renewal number."""
+        row = {"model": model, "route": route, "renewal": 1, "at": now, "seconds": seconds}
         with self._write() as db:
-            old = db.execute(LEASES.select().where(LEASES.c.model == model)).mappings().first()
-            renewal = (old["renewal"] if old else 0) + 1
-            db.execute(LEASES.delete().where(LEASES.c.model == model))
-            row = {"route": route, "renewal": renewal, "at": now, "seconds": seconds}
-            db.execute(LEASES.insert().values(model=model, **row))
-        return Lease(**row)
+            put = _upsert(db, LEASES, row, renewal=LEASES.c.renewal + 1)
+            renewal = db.execute(put.returning(LEASES.c.renewal)).scalar_one()
+        return Lease(route, renewal, now, seconds)
 
     def lease(self, model: str) -> Lease | None:
         """The last lease granted for a model, of whatever route."""
@@ -259,11 +271,12 @@ class SqlLedger:
 
     def place(self, release_id: str, endpoints: Sequence[str]) -> None:
         """Say where a release answers now; no endpoints forgets it."""
+        row = {"release": release_id, "endpoints": json.dumps(list(endpoints))}
         with self._write() as db:
-            db.execute(PLACEMENTS.delete().where(PLACEMENTS.c.release == release_id))
             if endpoints:
-                row = {"release": release_id, "endpoints": json.dumps(list(endpoints))}
-                db.execute(PLACEMENTS.insert().values(**row))
+                db.execute(_upsert(db, PLACEMENTS, row))
+            else:
+                db.execute(PLACEMENTS.delete().where(PLACEMENTS.c.release == release_id))
 
     def placed(self, release_id: str) -> tuple[str, ...]:
         """Where a release answers, as last said."""
@@ -278,13 +291,14 @@ class SqlLedger:
             sa.select(ENTRIES.c.body)
             .where(ENTRIES.c.model == model, ENTRIES.c.body.contains('"route":{'))
             .order_by(ENTRIES.c.seq.desc())
-            .limit(1)
         )
         with self._read() as db:
-            body = db.execute(query).scalar()
-            if body is None:
+            # The text may also stand deeper in a body: only the body's own key is a route.
+            bodies = map(json.loads, db.execute(query).scalars())
+            record = next((body["route"] for body in bodies if body.get("route")), None)
+            if record is None:
                 return None
-            table = RouteTable.from_record(json.loads(body)["route"])
+            table = RouteTable.from_record(record)
             releases = [a.release for a in table.arms]
             placed = db.execute(PLACEMENTS.select().where(PLACEMENTS.c.release.in_(releases)))
             endpoints = {
@@ -296,10 +310,9 @@ class SqlLedger:
 
     def acknowledge(self, gateway: str, model: str, route: int, now: float) -> None:
         """A gateway says which route number it serves."""
-        mine = sa.and_(ACKS.c.gateway == gateway, ACKS.c.model == model)
+        row = {"gateway": gateway, "model": model, "route": route, "at": now}
         with self._write() as db:
-            db.execute(ACKS.delete().where(mine))
-            db.execute(ACKS.insert().values(gateway=gateway, model=model, route=route, at=now))
+            db.execute(_upsert(db, ACKS, row))
 
     def acknowledged(self, model: str) -> Mapping[str, tuple[int, float]]:
         """Gateway to (route number, when it said so)."""
@@ -325,14 +338,22 @@ class SqlLedger:
 
     @contextmanager
     def _advisory_lock(self, model: str) -> Iterator[None]:
-        key = int(digest(f"slipway lock {model}").removeprefix(PREFIX)[:15], 16)
-        with self._read() as db:
-            if not db.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
+        """The lock of a connection: the server frees it when the connection ends."""
+        key = _lock_key(model)
+        # Without a transaction, which would stay open, and be in the way, for a whole release.
+        holder = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with self._told():
+            db = holder.connect()
+        with db:
+            with self._told():
+                free = db.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar()
+            if not free:
                 raise _busy(model)
             try:
-                yield
+                yield  # outside of _told: what the release itself raises is not the ledger's
             finally:
-                db.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                with self._told():
+                    db.execute(sa.select(sa.func.pg_advisory_unlock(key)))
 
 
 @contextmanager
@@ -346,6 +367,11 @@ def _file_lock(path: str, model: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _lock_key(name: str) -> int:
+    """PostgreSQL names its locks by numbers of 64 bits."""
+    return int(digest(f"slipway lock {name}").removeprefix(PREFIX)[:15], 16)
 
 
 def _busy(model: str) -> Busy:
@@ -372,6 +398,24 @@ def _lease(db: sa.Connection, model: str) -> Lease | None:
     return Lease(row["route"], row["renewal"], row["at"], row["seconds"]) if row else None
 
 
+def _insert(db: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> Any:
+    """An insert in the database's own dialect, which can say what to do where the row is."""
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).values(**row)
+
+
+def _upsert(db: sa.Connection, table: sa.Table, row: Mapping[str, Any], **changed: Any) -> Any:
+    """Insert, or change the row with this key: one statement, safe beside other writers.
+
+    Args:
+        changed: columns that get another value where the row is there already.
+    """
+    keys = [column.name for column in table.primary_key]
+    values = {name: value for name, value in row.items() if name not in keys}
+    put = _insert(db, table, row)
+    return put.on_conflict_do_update(index_elements=keys, set_={**values, **changed})
+
+
 def _row(entry: Entry) -> dict[str, Any]:
     return {
         **entry.record(),
@@ -381,4 +425,10 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(**{**row, "event": Event(row["event"]), "body": json.loads(row["body"])})
+    try:
+        return Entry(**{**row, "event": Event(row["event"]), "body": json.loads(row["body"])})
+    except ValueError as error:
+        raise LedgerError(
+            f"entry {row['seq']} of {row['model']} was changed: it cannot be read ({error})",
+            do="'slipway verify' tells all that is wrong; restore the database from a backup",
+        ) from error
