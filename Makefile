@@ -27,7 +27,6 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
-	$(BIN)/python -m compileall -q .venv/lib > /dev/null || true
 	$(BIN)/python -m tasks.prefect_server prepare > /dev/null
 	touch $(READY)
 

@@ -18,7 +18,7 @@ from tasks.checkout import checkout
 from tasks.image import image
 from tasks.open import only_one, open_for, require_blessing, stable_release
 from tasks.record import state_of
-from tasks.register import register
+from tasks.register import open_registry, register
 from tasks.serve import ensure_gateway
 from tasks.snapshot import snapshot
 from tasks.suite import check_data
@@ -62,12 +62,14 @@ def build(home: Home, declared: Spec, commit: str, actor: str) -> str:
     pack = expectations.load(declared.pack)
     with only_one(home, declared), warm(suite.MODULE) as inspector:
         stable = stable_release(home, declared.model)
+        registry = open_registry.submit(home, declared.registry.tracking_uri)
         data = snapshot(home, declared, pack.fixed_set)
-        checked = check_data.submit(inspector, data, pack.folder / "suite.json", home.root)
+        checked = check_data.submit(inspector, data, pack.folder / "suite.json", home.folder("runs", "data") / "result.json")
         candidate = train(home, declared, data, pack.fixed_set, commit)
         built = bundle(home, declared, candidate, pack.fixed_set)
         report = validate(home, declared, pack, candidate, built, checked.result(), stable)
         require_blessing(declared.model, report)
+        registry.result()
         version = register(home, declared, data, candidate, built, report)
         picture, _ = image(declared.model, built, declared.image)
         made = bind(data, candidate, built, report, version, picture)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway.errors import Refused
 from slipway.home import Home
 from slipway.release import Bundle, Candidate, Report, Snapshot, Version, short
 from slipway.rollout import ModelState
@@ -31,11 +32,31 @@ TAG = "slipway.report"
 
 def client(home: Home, tracking_uri: str) -> MlflowClient:
     """A client of the registry that the spec declares, or of the one in this home."""
+    import logging
+
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = home.tracking_uri(tracking_uri)
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri)
+
+
+@task(name="open registry", cache_policy=NO_CACHE)
+def open_registry(home: Home, tracking_uri: str) -> None:
+    """Reach the registry while the candidate trains: a first one takes seconds to make.
+
+    Raises:
+        Refused: it cannot be reached; better told before the training than after.
+    """
+    try:
+        client(home, tracking_uri).search_registered_models(max_results=1)
+    except Exception as error:  # MLflow and its stores raise whatever their drivers raise
+        raise Refused(
+            f"the model registry cannot be reached: {str(error).splitlines()[0]}",
+            where=home.tracking_uri(tracking_uri),
+            do="check registry.tracking_uri in slipway.yaml, and that its server runs",
+        ) from error
 
 
 @task(name="register", cache_policy=NO_CACHE)
