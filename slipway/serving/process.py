@@ -10,7 +10,6 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 from slipway.serving.http1 import Server
@@ -62,8 +61,15 @@ def run(
             await stopped()
         return 1 if cut else 0
 
-    with suppress(ImportError):  # the pure-Python loop serves too, slower
-        import uvloop
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main())
 
-        uvloop.install()
-    return asyncio.run(main())
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's where it is there; Python's own serves too, slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

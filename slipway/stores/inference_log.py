@@ -6,7 +6,7 @@ requests. A sealed segment (whose lock is free) is compacted to Parquet beside i
 process: ``python -m slipway.stores.inference_log compact DIR``. ``open_log`` puts DuckDB views
 over both:
 
-- ``requests``: one row per answered request; see `RequestRow`.
+- ``requests``: one row per answered request; see `slipway.serving.rows.RequestRow`.
 - ``feedback``: ``request_id, kind, value, raw, at``; the first of each (request, kind) counts.
 - ``judged``: ``requests`` with ``label`` (the value of kind ``label``), ``label_at``, and
   ``feedback``, a map of every kind to its value: ``feedback['rating']``.
@@ -24,9 +24,11 @@ import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from slipway.serving.rows import FeedbackRow, RequestRow
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,62 +38,6 @@ log = logging.getLogger(__name__)
 REQUESTS, FEEDBACK = "requests", "feedback"
 KEEP_COMPACTED_SECONDS = 60.0
 """How long a segment outlives its Parquet file, for readers that have listed it already."""
-
-
-class RequestRow(msgspec.Struct):
-    """One answered request.
-
-    Args:
-        request_id: the id that the answer carried.
-        at: when it came, seconds since 1970 UTC.
-        unit: who asked; ``unit_given`` is false where it was drawn at random.
-        arm, release: as assigned.
-        route: the route table's number.
-        status: the HTTP status that the caller got.
-        ok: whether the assigned arm itself gave a good answer.
-        latency_ms: from the request's last byte to the answer's first.
-        served_by: the release that answered, or ``rule``, ``cache``, ``gateway``.
-        fallback: why another than the assigned arm answered, or empty.
-        cost: None where it is not known.
-        rows: rows of the request, None where its shape is not known.
-        score: the prediction, of a request of one row whose prediction is a number.
-        features: the row (or the list of rows), each an object where it names its columns.
-        prediction: the prediction (or the list of them).
-    """
-
-    request_id: str
-    at: float
-    model: str
-    unit: str
-    unit_given: bool
-    arm: str
-    release: str
-    route: int
-    status: int
-    ok: bool
-    latency_ms: float
-    served_by: str
-    fallback: str
-    cost: float | None
-    rows: int | None
-    score: float | None
-    features: Any
-    prediction: Any
-
-
-class FeedbackRow(msgspec.Struct):
-    """One judgement of one answer, sent later by request id.
-
-    Args:
-        kind: ``label``, ``rating``, ...
-        value: any JSON value; a number, or true or false, can be judged.
-    """
-
-    request_id: str
-    at: float
-    model: str
-    kind: str
-    value: Any
 
 
 COLUMNS = {
