@@ -19,14 +19,16 @@ RULE = "judge"
 
 
 @flow(name="advance", flow_run_name="advance {model}")
-def advance(model: str) -> str:
-    """Take an open rollout one step further, if its evidence allows it.
+def advance(model: str = "") -> str:
+    """Take open rollouts one step further, where their evidence allows it.
 
     Args:
-        model: The model's name, as in its slipway.yaml.
+        model: The model's name, as in its slipway.yaml; empty for every model.
     """
-    state = tick(Home.of(), model)
-    return f"{model} is {state.state}, stable is {short(state.stable) or 'nothing yet'}"
+    home = Home.of()
+    states = [tick(home, name) for name in ([model] if model else ledger(home).models())]
+    told = [f"{s.model} is {s.state}, stable is {short(s.stable) or 'nothing yet'}" for s in states]
+    return "; ".join(told) or "nothing has been released from here yet"
 
 
 def tick(home: Home, model: str) -> ModelState:
