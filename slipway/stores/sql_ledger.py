@@ -249,7 +249,7 @@ class SqlLedger:
         release = Release.from_record(json.loads(rows[0]["body"]))
         if release.id != rows[0]["id"]:
             raise LedgerError(
-                f"the manifest of {short(release_id)} was changed: its content does not give its id",
+                f"the manifest of {short(release_id)} was changed: it does not give its id",
                 do="restore the ledger's database from a backup",
             )
         return release

@@ -1,0 +1,80 @@
+"""Every class that implements a port keeps its laws; new classes are found by themselves."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+import slipway
+from slipway import ports
+from slipway.conformance import ledger_store
+from slipway.stores.sql_ledger import open_ledger
+from slipway.testing import MemoryLedger
+
+Law = Callable[[Any], None]
+
+
+@cache
+def classes() -> tuple[type, ...]:
+    """Every public class that slipway defines, wherever it lies."""
+    found = []
+    for each in pkgutil.walk_packages(slipway.__path__, "slipway."):
+        if each.name.endswith("__main__") or each.name.startswith("slipway.templates"):
+            continue  # programs, and text that 'slipway new' lays down: they hold no parts
+        module = importlib.import_module(each.name)
+        found += [
+            c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == each.name
+        ]
+    return tuple(c for c in found if not c.__name__.startswith("_"))
+
+
+def methods(port: type) -> frozenset[str]:
+    """What a class must be able to do to be a port's."""
+    return frozenset(n for n, v in vars(port).items() if inspect.isfunction(v) and n[0] != "_")
+
+
+def implementing(port: type) -> set[str]:
+    """The classes, other than the port itself, that have all its methods."""
+    return {
+        f"{c.__module__}:{c.__name__}"
+        for c in classes()
+        if c is not port and all(callable(getattr(c, m, None)) for m in methods(port))
+    }
+
+
+TRIED: dict[type, set[str]] = {
+    ports.LedgerStore: {
+        "slipway.stores.sql_ledger:SqlLedger",
+        "slipway.testing:MemoryLedger",
+    },
+}
+
+
+@pytest.mark.parametrize("port", TRIED)
+def test_every_class_of_a_port_is_tried(port: type) -> None:
+    """A new class without a trial fails here, so that nobody forgets to hold it to the laws."""
+    missing = implementing(port) - TRIED[port]
+    assert not missing, (
+        f"{', '.join(sorted(missing))} implements {port.__name__} but is not held to its laws: "
+        f"add a trial of it, and its name to TRIED, in {__name__}.py"
+    )
+    gone = TRIED[port] - implementing(port)
+    assert not gone, f"{', '.join(sorted(gone))} no longer implements {port.__name__}"
+
+
+@pytest.mark.parametrize("law", ledger_store.LAWS, ids=lambda law: law.__name__)
+def test_the_sql_ledger_keeps_the_law(law: Law, new_ledger: Callable[[], str]) -> None:
+    """On SQLite and on a real PostgreSQL server."""
+    store = open_ledger(new_ledger())
+    law(store)
+    store.engine.dispose()
+
+
+@pytest.mark.parametrize("law", ledger_store.LAWS, ids=lambda law: law.__name__)
+def test_the_memory_ledger_keeps_the_law(law: Law) -> None:
+    """The public fake behaves as the real one does."""
+    law(MemoryLedger())
