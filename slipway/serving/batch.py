@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from slipway.serving.engine import Engine
 from slipway.serving.signature import Table
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A checked table, and who is told the outcome: predictions, or why there are none."""
 
     table: Table

@@ -73,8 +73,12 @@ class Signature:
                 if column.required:
                     raise self._missing(table)
                 values = [None] * rows
-            out[column.name] = _checked(column, values)
-        if len(table) > len(out) or not table.keys() <= out.keys():
+            if not _ALLOWED[column.kind].issuperset(map(type, values)):
+                raise _wrong_type(column, values)
+            if column.kind == "text" and None in values:
+                values = ["" if value is None else value for value in values]
+            out[column.name] = values
+        if not table.keys() <= out.keys():
             raise self._extra(table)
         return out
 
@@ -108,17 +112,12 @@ class Signature:
         )
 
 
-def _checked(column: Column, values: list[Any]) -> list[Any]:
-    allowed = _ALLOWED[column.kind]
-    kinds = set(map(type, values))
-    if not kinds <= allowed:
-        row = next(i for i, value in enumerate(values) if type(value) not in allowed)
-        raise mismatch(
-            f"column {column.name} holds {column.kind}s, but row {row} has "
-            f"{_JSON_NAMES.get(type(values[row]), 'a number')}: {str(values[row])[:60]!r}",
-            where=f"column {column.name}, row {row}",
-            do=f"send a {column.kind}, or null where it is missing",
-        )
-    if column.kind == "text" and type(None) in kinds:
-        return ["" if value is None else value for value in values]
-    return values
+def _wrong_type(column: Column, values: list[Any]) -> BadInput:
+    row, value = next((i, v) for i, v in enumerate(values) if type(v) not in _ALLOWED[column.kind])
+    found = _JSON_NAMES.get(type(value), "a number")
+    return mismatch(
+        f"column {column.name} holds {column.kind}s, but row {row} has {found}: "
+        f"{str(value)[:60]!r}",
+        where=f"column {column.name}, row {row}",
+        do=f"send a {column.kind}, or null where it is missing",
+    )

@@ -9,15 +9,15 @@ Stricter than MLflow's server: a column too many is refused, and so is a number 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from functools import lru_cache
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from slipway.serving.signature import BadInput, Signature, Table, mismatch
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 def decode(content_type: str, body: bytes, signature: Signature) -> Table:
@@ -57,42 +57,70 @@ def encode_error(error: BadInput) -> bytes:
     )
 
 
+@lru_cache(maxsize=64)
 def _media(content_type: str) -> tuple[str, str]:
     media, _, parameters = content_type.lower().partition(";")
     return media.strip(), parameters.strip().replace('"', "")
 
 
+class _Split(msgspec.Struct):
+    columns: list[str]
+    data: list[list[Any]]
+
+
+_Records = list[dict[str, Any]]
+_Columns = dict[str, list[Any]]
+
+
+class _Body(msgspec.Struct):
+    """A request's JSON: one of these keys, and any others."""
+
+    dataframe_split: _Split | UnsetType = UNSET
+    dataframe_records: _Records | UnsetType = UNSET
+    inputs: _Columns | _Records | UnsetType = UNSET
+    instances: _Records | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_FORMS = _Body.__struct_fields__
+
+
 def _json_table(body: bytes) -> Table:
     try:
         request = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        raise mismatch(f"the body is no table: {error}", where="body", do=_FORMS_SHOWN) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(
             f"the body is not JSON: {error}", where="body", do="send one JSON object in UTF-8"
         ) from error
-    if not isinstance(request, dict):
-        raise BadInput("the body is JSON but not an object", where="body", do=_ONE_OF)
-    found = [name for name in _READERS if name in request]
-    if len(found) != 1:
-        given = ", ".join(found) or ", ".join(str(key) for key in request)[:200] or "no keys"
-        raise BadInput(f"the body has {given}", where="body", do=_ONE_OF)
-    return _READERS[found[0]](request[found[0]], found[0])
-
-
-def _split(value: Any, key: str) -> Table:
-    if not isinstance(value, dict):
-        raise BadInput(f"{key} is not an object", where=key, do='send {"columns": .., "data": ..}')
-    columns, data = value.get("columns"), value.get("data")
-    if not _is_list_of(columns, str) or len(set(columns)) != len(columns):
+    given = [form for form in _FORMS if getattr(request, form) is not UNSET]
+    if len(given) != 1:
         raise BadInput(
-            "columns is not a list of different names", where=f"{key}.columns", do="name each once"
+            f"the body has {' and '.join(given) or 'no table'}", where="body", do=_FORMS_SHOWN
         )
-    if not _is_list_of(data, list):
-        raise BadInput("data is not a list of rows", where=f"{key}.data", do="send [[..], ..]")
+    table = getattr(request, given[0])
+    if isinstance(table, _Split):
+        return _from_rows(table.columns, table.data, given[0])
+    if isinstance(table, list):
+        return _from_records(table, given[0])
+    return _even(table, given[0])
+
+
+_FORMS_SHOWN = (
+    'send one of: {"dataframe_split": {"columns": [..], "data": [[..], ..]}}, '
+    '{"dataframe_records": [{..}, ..]}, {"instances": [{..}, ..]}, {"inputs": {"column": [..]}}'
+)
+
+
+def _from_rows(columns: list[str], data: list[list[Any]], where: str) -> Table:
+    if len(set(columns)) != len(columns):
+        raise BadInput("a column is named twice", where=f"{where}.columns", do="name each once")
     for row, cells in enumerate(data):
         if len(cells) != len(columns):
             raise BadInput(
                 f"row {row} has {len(cells)} values for {len(columns)} columns",
-                where=f"{key}.data[{row}]",
+                where=f"{where}, row {row}",
                 do="send one value per column in every row",
             )
     # No rows still have columns; the signature says what is wrong with that.
@@ -100,31 +128,17 @@ def _split(value: Any, key: str) -> Table:
     return dict(zip(columns, map(list, cells_of), strict=True))
 
 
-def _records(value: Any, key: str) -> Table:
-    if not _is_list_of(value, dict):
-        raise mismatch(
-            f"{key} is not a list of objects", where=key, do='send [{"column": value, ..}, ..]'
-        )
-    names = value[0].keys() if value else ()
-    for row, record in enumerate(value):
+def _from_records(records: _Records, where: str) -> Table:
+    names = records[0].keys() if records else ()
+    for row, record in enumerate(records):
         if record.keys() != names:
             name = sorted(record.keys() ^ names)[0]
             raise mismatch(
                 f"column {name} is in some rows and not in others",
-                where=f"{key}[{row}], column {name}",
+                where=f"{where}, row {row}, column {name}",
                 do="send the same columns in every row; null stands for a missing value",
             )
-    return {name: [record[name] for record in value] for name in names}
-
-
-def _columns(value: Any, key: str) -> Table:
-    if isinstance(value, list):
-        return _records(value, key)
-    if not isinstance(value, dict) or not _is_list_of(list(value.values()), list):
-        raise BadInput(
-            f"{key} does not map columns to lists", where=key, do='send {"column": [..], ..}'
-        )
-    return _even(value, key)
+    return {name: [record[name] for record in records] for name in names}
 
 
 def _even(table: Table, where: str) -> Table:
@@ -138,19 +152,6 @@ def _even(table: Table, where: str) -> Table:
     return table
 
 
-def _is_list_of(value: Any, kind: type) -> TypeGuard[list[Any]]:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
-
-
-_READERS: dict[str, Callable[[Any, str], Table]] = {
-    "dataframe_split": _split,
-    "dataframe_records": _records,
-    "inputs": _columns,
-    "instances": _records,
-}
-_ONE_OF = f"send exactly one of: {', '.join(_READERS)}"
-
-
 def _csv_table(body: bytes, signature: Signature) -> Table:
     import csv
     import io
@@ -162,7 +163,7 @@ def _csv_table(body: bytes, signature: Signature) -> Table:
     lines = [line for line in lines if line]
     if not lines:
         raise BadInput("the body is empty", where="body", do="send a header line and rows")
-    table = _split({"columns": lines[0], "data": lines[1:]}, "csv")
+    table = _from_rows(lines[0], lines[1:], "csv")
     numbers = {c.name for c in signature.columns if c.kind == "number"}
     return {
         name: [_number(name, row, cell) for row, cell in enumerate(cells)]
