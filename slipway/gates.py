@@ -1,0 +1,265 @@
+"""The live part of ``gates.toml``: what a candidate must show on real traffic, chosen in advance.
+
+    [policy]
+    alpha = 0.05
+    on_inconclusive = "rollback"
+
+    [[gate]]
+    metric = "error"
+    kind = "guardrail"
+    type = "rate"
+    direction = "lower"
+    budget = 0.02
+
+Parsing reports every fault at once, each by its path. The JSON Schema is
+``docs/gates.schema.json``, made from the tables below (``schema()``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slipway.errors import ExpectationError
+
+KINDS = ("guardrail", "signal", "goal")
+TYPES = ("rate", "mean", "quantile")
+DIRECTIONS = ("lower", "higher")
+MISSING = ("not_measured", "fail")
+INCONCLUSIVE = ("rollback", "hold", "extend")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for all gates together.
+
+    Args:
+        alpha: the chance, over all gates and looks together, of calling a candidate worse that
+            is not, and equally of passing one that is.
+        on_inconclusive: what to do when a step's time is over without a decision.
+        srm_alpha: the chance of calling a sound split of units a mismatch.
+    """
+
+    alpha: float = 0.05
+    on_inconclusive: str = "rollback"
+    srm_alpha: float = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One demand on one metric.
+
+    Args:
+        metric: a built-in metric's name, ``package.module:Class``, or a column's name.
+        kind: ``guardrail`` (worse rolls back), ``signal`` (worse holds), ``goal`` (must be better
+            to be promoted).
+        type: ``rate`` (each request 0 or 1), ``mean``, or ``quantile``.
+        q: which quantile, in (0, 1), for type ``quantile``.
+        direction: which way is better.
+        relative: how much worse still counts as no worse, as a share of stable's figure.
+        absolute: the same in the metric's own units.
+        budget: the harm allowed to all users together, in the metric's own units; a move to
+            share w demands that the candidate's harm be below budget / w.
+        low, high: bounds of the metric's values, where it has them and is not built in.
+        min_units: units that each arm must have before the gate is decided.
+        missing: what a gate without data is: ``not_measured`` or ``fail``.
+        weight: its part of alpha.
+    """
+
+    metric: str
+    kind: str = "guardrail"
+    type: str = "rate"
+    q: float | None = None
+    direction: str = "lower"
+    relative: float | None = None
+    absolute: float | None = None
+    budget: float | None = None
+    low: float | None = None
+    high: float | None = None
+    min_units: int = 1
+    missing: str = "not_measured"
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.metric} p{100 * self.q:g}" if self.q is not None else self.metric
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """All that is demanded on live traffic. Never empty."""
+
+    policy: Policy
+    gates: tuple[Gate, ...]
+
+    def alpha(self, gate: Gate) -> float:
+        """A gate's part of the policy's alpha, by its weight."""
+        return self.policy.alpha * gate.weight / sum(g.weight for g in self.gates)
+
+
+Rule = tuple[Callable[[Any], bool], str, dict[str, Any]]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _one_of(allowed: tuple[str, ...]) -> Rule:
+    return lambda v: v in allowed, "one of " + ", ".join(allowed), {"enum": list(allowed)}
+
+
+_OPEN_UNIT: Rule = (
+    lambda v: _number(v) and 0 < v < 1,
+    "a number between 0 and 1, both excluded",
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+)
+_POSITIVE: Rule = (
+    lambda v: _number(v) and v > 0,
+    "a number above 0",
+    {"type": "number", "exclusiveMinimum": 0},
+)
+_FINITE: Rule = (_number, "a number", {"type": "number"})
+_COUNT: Rule = (
+    lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+    "a whole number from 1",
+    {"type": "integer", "minimum": 1},
+)
+_NAME: Rule = (
+    lambda v: isinstance(v, str) and bool(v),
+    "a metric's name",
+    {"type": "string", "minLength": 1},
+)
+_SIZE: Rule = (
+    lambda v: _number(v) and v >= 0,
+    "a number from 0: how much worse is still no worse",
+    {"type": "number", "minimum": 0},
+)
+_MARGIN: Rule = (
+    lambda v: isinstance(v, Mapping) and len(v) == 1 and set(v) <= {"relative", "absolute"},
+    "{ relative = x } or { absolute = x }",
+    {
+        "type": "object",
+        "properties": {"relative": _SIZE[2], "absolute": _SIZE[2]},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    },
+)
+
+POLICY_KEYS: dict[str, Rule] = {
+    "alpha": _OPEN_UNIT,
+    "on_inconclusive": _one_of(INCONCLUSIVE),
+    "srm_alpha": _OPEN_UNIT,
+}
+GATE_KEYS: dict[str, Rule] = {
+    "metric": _NAME,
+    "kind": _one_of(KINDS),
+    "type": _one_of(TYPES),
+    "q": _OPEN_UNIT,
+    "direction": _one_of(DIRECTIONS),
+    "margin": _MARGIN,
+    "budget": _POSITIVE,
+    "low": _FINITE,
+    "high": _FINITE,
+    "min_units": _COUNT,
+    "missing": _one_of(MISSING),
+    "weight": _POSITIVE,
+}
+REQUIRED = ("metric", "kind", "type", "direction")
+
+
+def parse(raw: Mapping[str, Any]) -> Gates:
+    """The gates of a parsed ``gates.toml``; its ``offline`` part is none of this module's.
+
+    Raises:
+        ExpectationError: with every fault, each as path, what was found, what is allowed.
+    """
+    faults = [
+        f"{key}: unknown (allowed: policy, gate)"
+        for key in raw
+        if key not in ("policy", "gate", "offline")
+    ]
+    policy, listed = raw.get("policy", {}), raw.get("gate", [])
+    if isinstance(policy, Mapping):
+        faults += _faults("policy", policy, POLICY_KEYS)
+    else:
+        faults.append(f"policy: found {policy!r} (allowed: a table)")
+    if not isinstance(listed, list) or not listed:
+        faults.append("gate: there is none (allowed: at least one [[gate]]; no gate, no verdict)")
+        listed = []
+    for index, gate in enumerate(listed):
+        faults += _gate_faults(f"gate.{index}", gate)
+    if faults:
+        raise ExpectationError(
+            "the gates have faults:\n" + "\n".join(f"    {f}" for f in faults),
+            where="gates.toml",
+            do="mend each; docs/statistics.md explains every key",
+        )
+    return Gates(Policy(**policy), tuple(_gate(g) for g in listed))
+
+
+def _faults(path: str, table: Mapping[str, Any], rules: Mapping[str, Rule]) -> list[str]:
+    return [
+        f"{path}.{key}: unknown (allowed: {', '.join(rules)})"
+        if key not in rules
+        else f"{path}.{key}: found {value!r} (allowed: {rules[key][1]})"
+        for key, value in table.items()
+        if key not in rules or not rules[key][0](value)
+    ]
+
+
+def _gate_faults(path: str, gate: Any) -> list[str]:
+    if not isinstance(gate, Mapping):
+        return [f"{path}: found {gate!r} (allowed: a table)"]
+    faults = _faults(path, gate, GATE_KEYS)
+    faults += [f"{path}.{key}: missing" for key in REQUIRED if key not in gate]
+    margin = gate.get("margin")
+    if isinstance(margin, Mapping):
+        faults += _faults(f"{path}.margin", margin, {"relative": _SIZE, "absolute": _SIZE})
+    if ("margin" in gate) == ("budget" in gate):
+        faults.append(f"{path}: give a margin or a budget, and not both")
+    if (gate.get("type") == "quantile") != ("q" in gate):
+        faults.append(f"{path}.q: a quantile gate has it, and no other")
+    low: Any = gate.get("low")
+    high: Any = gate.get("high")
+    if _number(low) and _number(high) and low >= high:
+        faults.append(f"{path}.low: {low!r} is not below high, {high!r}")
+    return faults
+
+
+def _gate(raw: Mapping[str, Any]) -> Gate:
+    plain = {k: v for k, v in raw.items() if k != "margin"}
+    return Gate(**plain, **raw.get("margin", {}))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``gates.toml`` read as JSON."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gates.toml",
+        "type": "object",
+        "properties": {
+            "policy": {
+                "type": "object",
+                "properties": {key: rule[2] for key, rule in POLICY_KEYS.items()},
+                "additionalProperties": False,
+            },
+            "gate": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "properties": {key: rule[2] for key, rule in GATE_KEYS.items()},
+                    "required": list(REQUIRED),
+                    "oneOf": [{"required": ["margin"]}, {"required": ["budget"]}],
+                    "additionalProperties": False,
+                },
+            },
+            "offline": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["gate"],
+        "additionalProperties": False,
+    }
