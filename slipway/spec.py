@@ -30,7 +30,14 @@ Moment = date | datetime | None
 class Part(BaseModel):
     """A section: frozen, and an unknown key is a fault."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _refuse(faults: Iterable[str]) -> None:
+    """Tell all the faults that only show between a section's keys as one."""
+    told = "; ".join(faults)
+    if told:
+        raise ValueError(told)
 
 
 class Feature(Part):
@@ -44,8 +51,15 @@ class Feature(Part):
 class Range(Part):
     """Which rows to train on: from (included) until (excluded), by the time column."""
 
-    start: Moment = Field(None, alias="from")
+    start: Moment = Field(default=None, alias="from")
     until: Moment = None
+
+    @model_validator(mode="after")
+    def _order(self) -> Range:
+        first, last = str(self.start), str(self.until)  # ISO 8601: in order as text
+        if self.start and self.until and first >= last:
+            raise ValueError(f"from {first} is not before until {last}")
+        return self
 
 
 def _known_or_reference(value: str, known: Iterable[str]) -> str:
@@ -79,10 +93,10 @@ class Data(Part):
     def _columns(self) -> Data:
         names = [f.name for f in self.features]
         twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"features named twice: {', '.join(twice)}")
+        faults = [f"features named twice: {', '.join(twice)}"] if twice else []
         if self.target in names:
-            raise ValueError(f"the target '{self.target}' is also a feature; allowed: only one")
+            faults.append(f"the target '{self.target}' is also a feature (allowed: only one)")
+        _refuse(faults)
         return self
 
 
@@ -101,8 +115,17 @@ class RolloutStep(Part):
     """One share of the traffic, and the least and most time it is given."""
 
     share: float = Field(gt=0, lt=1)
-    min_seconds: float = Field(60.0, ge=0)
+    min_seconds: float = Field(default=60.0, ge=0)
     max_seconds: Seconds = 86_400.0
+
+    @model_validator(mode="after")
+    def _times(self) -> RolloutStep:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(
+                f"min_seconds {self.min_seconds:g} is over max_seconds {self.max_seconds:g}: "
+                "the step would end before it may pass"
+            )
+        return self
 
 
 class RolloutPlan(Part):
@@ -110,11 +133,11 @@ class RolloutPlan(Part):
 
     strategy: str = "canary"
     steps: tuple[RolloutStep, ...] = Field(
-        tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
+        default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
     approval: bool = False
-    lease_seconds: float = Field(60.0, ge=1)
-    tick_seconds: float = Field(10.0, ge=0.1)
+    lease_seconds: float = Field(default=60.0, ge=1)
+    tick_seconds: float = Field(default=10.0, ge=0.1)
 
     @field_validator("strategy")
     @classmethod
@@ -124,13 +147,15 @@ class RolloutPlan(Part):
     @model_validator(mode="after")
     def _rising(self) -> RolloutPlan:
         shares = [s.share for s in self.steps]
+        faults = []
         if shares != sorted(set(shares)):
-            raise ValueError(f"the shares {shares} do not rise; allowed: rising, below 1")
+            faults.append(f"the shares {shares} do not rise (allowed: rising, below 1)")
         if self.tick_seconds * 2 > self.lease_seconds:
-            raise ValueError(
+            faults.append(
                 f"tick_seconds {self.tick_seconds:g} is over half of lease_seconds "
-                f"{self.lease_seconds:g}; allowed: a lease must outlive a missed tick"
+                f"{self.lease_seconds:g} (allowed: a lease must outlive a missed tick)"
             )
+        _refuse(faults)
         return self
 
 
@@ -138,7 +163,7 @@ class RuntimeChoice(Part):
     """Where replicas run."""
 
     name: str = "process"
-    replicas: int = Field(1, ge=1, le=100)
+    replicas: int = Field(default=1, ge=1, le=100)
 
     @field_validator("name")
     @classmethod
@@ -166,15 +191,15 @@ class Registry(Part):
 class Watch(Part):
     """The scheduled check on live data."""
 
-    drift_share: float = Field(0.5, gt=0, le=1)
-    min_rows: int = Field(500, ge=50)
+    drift_share: float = Field(default=0.5, gt=0, le=1)
+    min_rows: int = Field(default=500, ge=50)
 
 
 class BundleChoice(Part):
     """How the bundle serves."""
 
-    tolerance: float = Field(1e-5, gt=0, lt=1)
-    max_rows: int = Field(1000, ge=1)
+    tolerance: float = Field(default=1e-5, gt=0, lt=1)
+    max_rows: int = Field(default=1000, ge=1)
 
 
 class Spec(Part):
@@ -197,7 +222,7 @@ class Spec(Part):
     registry: Registry = Registry()
     watch: Watch = Watch()
     concurrency: Literal["refuse", "wait"] = "refuse"
-    folder: Path = Field(Path(), exclude=True)
+    folder: Path = Field(default=Path(), exclude=True)
 
     @property
     def pack(self) -> Path:
@@ -222,19 +247,26 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Spec:
     """
     file = path / "slipway.yaml" if path.is_dir() else path
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(
             f"the spec cannot be read: {error.strerror}",
             where=str(file),
             do="give the path of a slipway.yaml, or lay one down with 'slipway new NAME'",
         ) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"the spec is not text in UTF-8: {error.reason} at byte {error.start}",
+            where=str(file),
+            do="store it as UTF-8",
+        ) from error
     except yaml.YAMLError as error:
         raise SpecError(
             f"the spec is not YAML: {' '.join(str(error).split())}", where=str(file), do="mend it"
         ) from error
     if not isinstance(raw, dict):
-        raise SpecError("the spec is empty", where=str(file), do="see docs/spec.md for its keys")
+        what = "is empty" if raw is None else "is no list of keys and values"
+        raise SpecError(f"the spec {what}", where=str(file), do="see docs/spec.md for its keys")
     for dotted, value in (overrides or {}).items():
         _set(raw, dotted.split("."), value, file)
     return parse(raw, file)
@@ -248,12 +280,13 @@ def parse(raw: Mapping[str, Any], file: Path) -> Spec:
     """
     from slipway.policy import faults as policy_faults
 
-    found: list[str] = []
+    # The folder is where the file lies: as a key of the file it is unknown like any other.
+    found = [_unknown(("folder",))] if "folder" in raw else []
     spec = None
     try:
         spec = Spec.model_validate({**raw, "folder": file.parent.resolve()})
     except ValidationError as error:
-        found += [_fault(e) for e in error.errors()]
+        found += [_fault(e) for e in _causes(error.errors())]
     serving = raw.get("serving", {})
     if isinstance(serving, dict):
         found += [f"serving.{fault}" for fault in policy_faults(serving)]
@@ -275,23 +308,35 @@ def _set(raw: dict[str, Any], path: list[str], value: Any, file: Path) -> None:
             raise SpecError(
                 f"'{'.'.join(path)}' cannot be set: '{key}' is a value, not a section",
                 where=str(file),
+                do="name a key inside a section, such as trainer.seed",
             )
     here[path[-1]] = value
+
+
+def _causes(errors: list[Any]) -> list[Any]:
+    """Leave out "too few items" where an item's own fault is why it does not count."""
+    short = [e["loc"] for e in errors if e["type"] == "too_short"]
+    hollow = {at for at in short for e in errors if e["loc"][: len(at)] == at and e["loc"] != at}
+    return [e for e in errors if e["loc"] not in hollow]
 
 
 def _fault(error: Any) -> str:
     """One fault as: path: what is wrong (found ...; allowed: ...)."""
     place = ".".join(str(p) for p in error["loc"]) or "the spec"
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = _keys_at(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{place}: unknown key (allowed: {', '.join(known)}){hint}"
-    if kind == "missing":
+    if error["type"] == "extra_forbidden":
+        return _unknown(error["loc"])
+    if error["type"] == "missing":
         return f"{place}: missing"
     message = error["msg"].removeprefix("Value error, ")
     return f"{place}: found {error['input']!r:.80}; {message[0].lower()}{message[1:]}"
+
+
+def _unknown(loc: tuple[Any, ...]) -> str:
+    known = _keys_at(loc[:-1])
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    place = ".".join(str(p) for p in loc)
+    return f"{place}: unknown key (allowed: {', '.join(known)}){hint}"
 
 
 def _keys_at(loc: tuple[Any, ...]) -> list[str]:
@@ -299,9 +344,7 @@ def _keys_at(loc: tuple[Any, ...]) -> list[str]:
     part: Any = Spec
     for key in loc:
         if isinstance(key, str) and isinstance(part, type) and issubclass(part, Part):
-            field = next(
-                (f for n, f in part.model_fields.items() if key in (n, f.alias)), None
-            )
+            field = next((f for n, f in part.model_fields.items() if key in (n, f.alias)), None)
             part = _section(field.annotation) if field else part
     fields = part.model_fields if isinstance(part, type) and issubclass(part, Part) else {}
     return sorted((f.alias or n) for n, f in fields.items() if n != "folder")

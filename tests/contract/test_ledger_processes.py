@@ -129,7 +129,7 @@ def launch_until_killed(url: str, calls: int) -> None:
 
 
 def test_a_kill_at_any_call_leaves_a_whole_chain(new_ledger: NewLedger) -> None:
-    """Killed before or after any statement or commit: the chain is whole, and goes on from there."""
+    """Killed before or after any statement or commit, the chain is whole and goes on from there."""
     calls, seen = 1, set()
     while True:
         url = new_ledger()
