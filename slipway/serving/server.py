@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from urllib.parse import quote
 
@@ -110,14 +111,19 @@ def _error_body(path: bytes) -> ErrorBody:
 
 
 def _respond_predictions(exchange: Exchange, encode: Encode, predictions: list[float]) -> None:
-    exchange.respond(200, *encode(predictions))
+    if all(map(isfinite, predictions)):
+        exchange.respond(200, *encode(predictions))
+    else:  # JSON has no word for it, and a null would look like an answer
+        row = next(i for i, value in enumerate(predictions) if not isfinite(value))
+        error = ArithmeticError(f"the answer for row {row} is {predictions[row]}")
+        _respond_failure(exchange, error)
 
 
 def _respond_failure(exchange: Exchange, error: Exception) -> None:
     if not isinstance(error, BadInput):
         log.error("the model failed on a request", exc_info=error)
         error = BadInput(
-            f"the model failed on this request: {type(error).__name__}",
+            f"the model failed on this request: {type(error).__name__}: {error}"[:300],
             do="see the model server's log",
             status=500,
             code="INTERNAL_ERROR",

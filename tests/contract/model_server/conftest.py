@@ -129,8 +129,15 @@ def bundles(tmp_path_factory):
 class Client:
     """A plain HTTP client of one running bundle."""
 
-    def __init__(self, pid, port):
-        self.pid, self.port = pid, port
+    def __init__(self, process, port):
+        self.pid, self.port = process.pid, port
+        self._process, self._stopped = process, False
+
+    def stop(self):
+        """Tell the server to stop, once: told twice, a process may not finish what it does."""
+        if not self._stopped:
+            self._process.terminate()
+        self._stopped = True
 
     def ask(self, method, path, body=None, headers=None):
         """One request on its own connection: status, headers, body."""
@@ -160,13 +167,14 @@ def running(path: Path, announce: Path):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [sys.executable, str(path / "serve.py"), "--port", "0", "--announce", str(announce)]
     process = subprocess.Popen(command, env=env, cwd="/", stderr=subprocess.PIPE, text=True)
+    wait_for_line(process, "answers at")
+    told = json.loads(announce.read_text())
+    assert told["pid"] == process.pid
+    client = Client(process, told["port"])
     try:
-        wait_for_line(process, "answers at")
-        told = json.loads(announce.read_text())
-        assert told["pid"] == process.pid
-        yield Client(told["pid"], told["port"])
+        yield client
     finally:
-        process.terminate()
+        client.stop()
         process.communicate(timeout=30)
         assert process.returncode == 0
 
@@ -183,6 +191,7 @@ def wait_for_line(process, text, seconds=60):
                 return
             if not line:
                 break
+    process.kill()
     raise AssertionError(f"it never said {text!r}: {''.join(seen)}")
 
 

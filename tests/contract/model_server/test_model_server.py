@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from slipway import bundle
+from slipway.release import Column
 from slipway.serving import manifest
 
 
@@ -159,17 +163,11 @@ def test_pipelined_requests_are_answered_in_order(bundles, server):
     """Many requests written at once on one connection come back in their order."""
     made = bundles["onnx"]
     names = list(made.frame.columns)
-    sent = b""
-    for row in made.rows(20):
-        body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
-        sent += (
-            b"POST /invocations HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
-        )
-    sent += b"GET /ping HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(sent)
-        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    bodies = [{"dataframe_split": {"columns": names, "data": [row]}} for row in made.rows(20)]
+    connection = connect(server.port)
+    connection.sendall(b"".join(map(raw_request, bodies)))
+    connection.sendall(b"GET /ping HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+    received = read_to_end(connection)
     found = [
         json.loads(part.split(b"\r\n\r\n")[1].split(b"HTTP/1.1")[0])["predictions"][0]
         for part in received.split(b"HTTP/1.1 200 OK")[1:-1]
@@ -286,27 +284,122 @@ def test_statuses_are_mlflows(bundles, serving, tmp_path):
 
 def iris(directory):
     """A bundle with the transcript's columns."""
-    import pandas as pd
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
 
-    from slipway.release import Column
-
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
-    frame = pd.DataFrame(np.random.default_rng(0).uniform(0, 7, (50, 4)), columns=names)
-    model = make_pipeline(SimpleImputer(), LinearRegression()).fit(frame, frame.sum(axis=1))
+    return numbers_bundle(directory, names, make_pipeline(SimpleImputer(), LinearRegression()))
+
+
+def numbers_bundle(directory, names, model):
+    """A bundle of a model that takes these number columns and learns their sum."""
+    import pandas as pd
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.pipeline import make_pipeline
+
+    frame = pd.DataFrame(np.random.default_rng(0).uniform(0, 7, (50, len(names))), columns=names)
     inputs = [(name, FloatTensorType([None, 1])) for name in names]
-    graph = to_onnx(model, initial_types=inputs).SerializeToString()
-    (directory / "iris.onnx").write_bytes(graph)
+    fitted = make_pipeline(model).fit(frame, frame.sum(axis=1))
+    source = directory / "numbers.onnx"
+    source.write_bytes(to_onnx(fitted, initial_types=inputs).SerializeToString())
     bundle.write(
-        directory / "iris",
-        model="iris",
+        directory / "numbers",
+        model="numbers",
         engine="onnx",
-        model_file=directory / "iris.onnx",
+        model_file=source,
         signature=tuple(Column(n, "number") for n in names),
         output="value",
     )
-    return directory / "iris"
+    return directory / "numbers"
+
+
+def test_an_answer_that_is_no_number_is_a_failure(serving, tmp_path):
+    """A model that says NaN has failed on that request, and only on that one."""
+    from sklearn.linear_model import LinearRegression
+
+    path = numbers_bundle(tmp_path, ["a"], LinearRegression())
+    sent = [{"inputs": {"a": [value]}} for value in (1.0, None) * 20]
+    with serving(path) as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(client.invoke, sent))
+    assert [status for status, _ in answers] == [200, 500] * 20
+    assert "the answer for row 0 is nan" in answers[1][1]["error"]["what"]
+
+
+# Stopping.
+
+
+def test_stopping_loses_no_request(bundles, serving):
+    """Told to stop while requests are half sent, the server takes no new ones and answers these."""
+    request = raw_request(bundles["onnx"].body(1))
+    half = len(request) // 2
+    with serving(bundles["onnx"].path) as client:
+        connections = [connect(client.port) for _ in range(20)]
+        for connection in connections:
+            connection.sendall(request[:half])
+        client.stop()
+        while accepts(client.port):
+            pass
+        for connection in connections:
+            connection.sendall(request[half:])
+        answers = [read_to_end(connection) for connection in connections]
+    assert all(a.startswith(b"HTTP/1.1 200") and b"predictions" in a for a in answers)
+
+
+def connect(port):
+    """A connection to the server."""
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def accepts(port):
+    """Whether the server still takes new connections."""
+    try:
+        connect(port).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def read_to_end(connection):
+    """All that comes until the server closes the connection."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def raw_request(value):
+    """A scoring request as bytes on the wire."""
+    body = json.dumps(value).encode()
+    return (
+        b"POST /invocations HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda path: (path / "model.onnx").write_bytes(b"no graph"), "the model does not load"),
+        (lambda path: (path / "bundle.json").unlink(), "the bundle cannot be read"),
+        (
+            lambda path: (path / "bundle.json").write_text(
+                (path / "bundle.json").read_text().replace('"gust"', '"wind"')
+            ),
+            "the graph takes",
+        ),
+    ],
+)
+def test_a_broken_bundle_says_so_and_exits(bundles, tmp_path, spoil, named):
+    """A bundle that cannot serve ends with exit code 1 and the reason, and announces nothing."""
+    shutil.copytree(bundles["onnx"].path, tmp_path / "broken")
+    spoil(tmp_path / "broken")
+    announce = tmp_path / "here.json"
+    child = subprocess.run(
+        [sys.executable, tmp_path / "broken" / "serve.py", "--port", "0", "--announce", announce],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (child.returncode, announce.exists()) == (1, False)
+    assert named in child.stderr
