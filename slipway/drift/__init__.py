@@ -1,1 +1,0 @@
-"""Drift checks, one per file."""
