@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from slipway.errors import Busy, LedgerConflict, LedgerError
-from slipway.ledger import GENESIS, Draft, Entry, faults, head, seal
+from slipway.errors import Busy, LedgerConflict, LedgerError, RuntimeFailure
+from slipway.ledger import Draft, Entry, faults, head, seal
 from slipway.lifecycle import Event
 from slipway.release import (
     PREFIX,
@@ -34,7 +34,9 @@ from slipway.release import (
     canonical,
     digest,
 )
-from slipway.routing import Lease, Route, RouteTable
+from slipway.rollout import Plan
+from slipway.routing import STABLE, Arm, Lease, Route, RouteTable
+from slipway.verdict import Outcome, Verdict
 
 
 class ManualClock:
@@ -171,23 +173,26 @@ class FakeRuntime:
     """A ``Runtime`` whose replicas exist only as endpoints that answer.
 
     Args:
-        silent: bundles whose replicas start but never say that they are ready.
+        broken: bundles whose replicas do not start.
     """
 
     name = "fake"
 
-    def __init__(self, silent: Sequence[str] = ()) -> None:
-        self.silent = frozenset(silent)
+    def __init__(self, broken: Sequence[str] = ()) -> None:
+        self.broken = frozenset(broken)
         self._running: dict[str, tuple[str, ...]] = {}
-        self._mute: set[str] = set()
         self._ports = iter(range(40_001, 65_536))
 
     def start(self, release_id: str, bundle: str, replicas: int) -> tuple[str, ...]:
-        """Start, or adopt, replicas. Returns their ``host:port``."""
+        """Start, or adopt, replicas that answer. Returns their ``host:port``.
+
+        Raises:
+            RuntimeFailure: the bundle is one of the broken ones.
+        """
+        if bundle in self.broken:
+            raise RuntimeFailure("replica 0 ended; its last lines: none", where=bundle)
         running = self._running.get(release_id, ())
         fresh = [f"127.0.0.1:{next(self._ports)}" for _ in range(replicas - len(running))]
-        if bundle in self.silent:
-            self._mute.update(fresh)
         self._running[release_id] = (*running, *fresh)
         return self._running[release_id][:replicas]
 
@@ -205,8 +210,7 @@ class FakeRuntime:
 
     def probe(self, endpoint: str) -> bool:
         """Whether a replica says that it is ready."""
-        alive = any(endpoint in endpoints for endpoints in self._running.values())
-        return alive and endpoint not in self._mute
+        return any(endpoint in endpoints for endpoints in self._running.values())
 
 
 def draft(model: str = "flights", event: Event = Event.OPENED, **changes: Any) -> Draft:
@@ -217,8 +221,6 @@ def draft(model: str = "flights", event: Event = Event.OPENED, **changes: Any) -
 
 def table(model: str = "flights", number: int = 1, **shares: float) -> RouteTable:
     """A route table: stable, and the other arms by name and share (leased)."""
-    from slipway.routing import STABLE, Arm
-
     stable = Arm(STABLE, digest(STABLE), 1.0 - sum(shares.values()))
     others = (Arm(name, digest(name), share, leased=True) for name, share in shares.items())
     return RouteTable(model, number, "salt", (stable, *others), 60.0, {})
@@ -289,13 +291,33 @@ def release(name: str = "a") -> Release:
     return bind(**chain(name))
 
 
+def plan(
+    steps: Sequence[float] = (0.05, 0.25, 0.5),
+    *,
+    min_seconds: float = 0.0,
+    max_seconds: float = 600.0,
+    **changes: Any,
+) -> Plan:
+    """A canary's plan of these shares, with one least and most time for all of its steps."""
+    times = {"min_seconds": min_seconds, "max_seconds": max_seconds}
+    ladder = tuple({"share": share, **times} for share in steps)
+    values: dict[str, Any] = {"strategy": "canary", "gates": {}, "serving": {}}
+    return Plan(steps=ladder, **{**values, **changes})
+
+
+def verdict(outcome: str, reason: str = "") -> Verdict:
+    """A verdict of ``pass``, ``fail``, ``inconclusive`` or ``not_measured``, without its gates."""
+    return Verdict(Outcome(outcome), reason or f"the judge says {outcome}", (), 1, (100, 100))
+
+
 __all__ = [
-    "GENESIS",
     "FakeRuntime",
     "ManualClock",
     "MemoryLedger",
     "chain",
     "draft",
+    "plan",
     "release",
     "table",
+    "verdict",
 ]
