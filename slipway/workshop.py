@@ -55,24 +55,25 @@ def run(
 
     Raises:
         DataError, TrainerError: the child said so, ran past its limit, or ended without a result.
+        RuntimeFailure: the interpreter cannot be started.
     """
-    out = Path(request["out"])
+    out = Path(request["out"]).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    asked, told = out / f"{verb}.request.json", out / f"{verb}.result.json"
-    asked.write_text(json.dumps(request, indent=1, sort_keys=True))
+    asked, told, log = (out / f"{verb}.{end}" for end in ("request.json", "result.json", "log"))
+    asked.write_text(json.dumps({**request, "out": str(out)}, indent=1, sort_keys=True))
     told.unlink(missing_ok=True)
-    log = out / f"{verb}.log"
     command = [python or sys.executable, "-m", "slipway.child", verb, str(asked), str(told)]
-    ended = _run_group(command, cwd, _environment(python, env), log, timeout)
-    if ended is None:
-        raise FAILURE[verb](
-            f"the {SECTION[verb]}'s code ran past its limit of {timeout:g} s and was ended",
+    code = _run_group(command, cwd, _environment(python, env), log, timeout)
+    failure, section = FAILURE[verb], SECTION[verb]
+    if code is None:
+        raise failure(
+            f"the {section}'s code ran past its limit of {timeout:g} s and was ended",
             where=_tail(log),
-            do=f"raise {SECTION[verb]}.timeout in slipway.yaml, or give it less to do",
+            do=f"raise {section}.timeout in slipway.yaml, or give it less to do",
         )
-    if ended != 0 or not told.exists():
-        raise FAILURE[verb](
-            f"the {SECTION[verb]}'s process {_how(ended)} and left no result",
+    if code != 0 or not told.exists():
+        raise failure(
+            f"the {section}'s process {_how(code)} and left no result",
             where=_tail(log),
             do="its last lines tell why; an end by signal 9 is often a lack of memory",
         )
@@ -85,25 +86,40 @@ def _run_group(
     """Run a command in a process group of its own; its exit code, or None past the limit."""
     lifeline, held = os.pipe()
     env["SLIPWAY_LIFELINE"] = str(lifeline)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(lifeline,),
-        )
+    try:
+        process = _start(command, cwd, env, log, lifeline)
         try:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
         finally:
             _end_group(process)
-            os.close(lifeline)
-            os.close(held)
+    finally:
+        os.close(lifeline)
+        os.close(held)
+
+
+def _start(
+    command: list[str], cwd: Path, env: dict[str, str], log: Path, lifeline: int
+) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lifeline,),
+            )
+        except OSError as error:
+            raise errors.RuntimeFailure(
+                f"the interpreter '{command[0]}' cannot be started: {error.strerror}",
+                where="trainer.python",
+                do="give the path of the Python of the environment that your code runs in",
+            ) from error
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

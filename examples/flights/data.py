@@ -89,7 +89,7 @@ def _airport_delay(flights: pd.DataFrame) -> pd.DataFrame:
     sums = by_hour.agg(["sum", "count"]).unstack("origin").asfreq("h").fillna(0.0)
     two_hours = sums.rolling(2).sum().shift(1, freq="h")
     mean = two_hours["sum"] / two_hours["count"].where(two_hours["count"] > 0)
-    return mean.stack().rename("airport_delay").reset_index()
+    return pd.DataFrame(mean.stack().rename("airport_delay")).reset_index()
 
 
 def _weather() -> pd.DataFrame:

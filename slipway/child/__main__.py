@@ -52,7 +52,7 @@ def end_with_parent() -> None:
 
     The parent holds the other end of a pipe: reading it gives nothing until the parent ends.
     """
-    if lifeline := os.environ.get("SLIPWAY_LIFELINE"):
+    if lifeline := os.environ.pop("SLIPWAY_LIFELINE", ""):
         threading.Thread(target=_wait_for_end, args=(int(lifeline),), daemon=True).start()
 
 

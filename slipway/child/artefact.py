@@ -1,8 +1,7 @@
 """Storing a fitted model: equal models are equal bytes, and nothing executable is unpickled.
 
-skops writes the addresses of objects, random file names and the time of day into its archive, and
-scikit-learn's trees leave the padding between the fields of a node unset. ``canonical_archive``
-takes all of that out, so that a model's digest names the model and not the run that made it.
+skops writes the addresses of objects, random file names and the time of day into its archive.
+``canonical_archive`` takes these out: a digest names the model and not the run that made it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 from slipway.errors import TrainerError
 
-LIBRARIES = ("builtins", "numpy", "scipy", "sklearn")
+LIBRARIES = ("numpy", "scipy", "sklearn")
 OPSET = 18
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
 
@@ -57,7 +56,7 @@ def store(model: Any, path: Path, declared: Sequence[str]) -> list[str]:
 
 
 def canonical_archive(data: bytes) -> bytes:
-    """The same skops archive without addresses, dates, random names and unset padding."""
+    """The same skops archive without addresses, dates and random names."""
     source = zipfile.ZipFile(io.BytesIO(data))
     schema = json.loads(source.read("schema.json"))
     ids: dict[int, int] = {}
@@ -72,8 +71,7 @@ def canonical_archive(data: bytes) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
         _put(target, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
         for old, new in files.items():
-            content = source.read(old)
-            _put(target, new, _without_padding(content) if new.endswith(".npy") else content)
+            _put(target, new, source.read(old))
     return out.getvalue()
 
 
@@ -124,21 +122,6 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _nodes(inner)
-
-
-def _without_padding(content: bytes) -> bytes:
-    """A stored array whose bytes between fields are zero; without fields, as it was."""
-    import numpy as np
-
-    array = np.load(io.BytesIO(content), allow_pickle=False)
-    if array.dtype.names is None:
-        return content
-    clean = np.zeros(array.shape, array.dtype)
-    for name in array.dtype.names:
-        clean[name] = array[name]
-    out = io.BytesIO()
-    np.save(out, clean, allow_pickle=False)
-    return out.getvalue()
 
 
 def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

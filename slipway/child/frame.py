@@ -101,7 +101,7 @@ def _refuse(column: pd.Series[Any], bad: Any, what: str, where: str) -> None:
     if count:
         row = int(bad.to_numpy().argmax())
         raise DataError(
-            f"the column '{column.name}' holds {column.iloc[row]!r} in row {row}: {what} "
+            f"the column '{column.name}' holds '{column.iloc[row]}' in row {row}: {what} "
             f"({count} such rows)",
             where=where,
             do="mend the source, or leave these rows out there",
