@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import string
 from collections.abc import Mapping
@@ -65,9 +66,9 @@ def write_code(folder: Path, told: Told) -> None:
     """Write slipway.yaml, train.py, and data.py where the file needs one."""
     target, roles = told.columns.target, told.roles
     named = {"time": roles.time, "unit": roles.unit}
-    features = [_flow({"name": n, "kind": k}) for n, k in told.columns.features.items()]
-    left_out = [f"{_flow(n)}: {reason}" for n, reason in told.columns.left_out.items()]
-    lines = [*(f"    - {f}\n" for f in features), *(f"    # left out: {x}\n" for x in left_out)]
+    features, left_out = told.columns.features, told.columns.left_out
+    lines = [f"    - {{ name: {_yaml(n)}, kind: {kind} }}\n" for n, kind in features.items()]
+    lines += [f"    # left out: {_yaml(n)}: {reason}\n" for n, reason in left_out.items()]
     _write(
         folder / "slipway.yaml",
         "slipway.yaml",
@@ -75,9 +76,9 @@ def write_code(folder: Path, told: Told) -> None:
         source="data:load              # load(*, params, since, until) in data.py"
         if target.needs_loader
         else told.form,
-        path=_flow(str(told.data)),
-        target=_flow(roles.target),
-        roles="".join(f"  {role}: {_flow(n)}\n" for role, n in named.items() if n),
+        path=_yaml(str(told.data)),
+        target=_yaml(roles.target),
+        roles="".join(f"  {role}: {_yaml(n)}\n" for role, n in named.items() if n),
         features="".join(lines),
         tolerance=f"{min(0.5, 1e-5 * max(1.0, target.largest)):g}",
         answer="{ min: 0, max: 1 }         # anything else counts as the arm's failure"
@@ -174,12 +175,12 @@ def _write(path: Path, template: str, /, **values: Any) -> None:
     path.write_text(string.Template(text).substitute(values))
 
 
-def _flow(value: Any) -> str:
-    """A value as YAML on one line, quoted where it must be."""
+def _yaml(text: str) -> str:
+    """A text as YAML on one line, quoted where it would be taken for something else."""
     import yaml
 
-    told = yaml.safe_dump([value], default_flow_style=True, width=1 << 30, sort_keys=False)
-    return told.strip()[1:-1]
+    simple = re.fullmatch(r"[\w./-]+( [\w./-]+)*", text)
+    return text if simple and yaml.safe_load(text) == text else _quoted(text)
 
 
 def _quoted(value: Any) -> str:
