@@ -1,6 +1,6 @@
 """``slipway new``: a complete, working model folder for someone's own CSV or Parquet file.
 
-The folder is built beside its place, rehearsed there with the very processes that a release uses
+The folder is built beside its place, tried there with the very processes that a release uses
 (snapshot, then training on what the fixed dataset leaves), and renamed when all of it holds.
 """
 
@@ -19,7 +19,7 @@ from slipway import expectations, spec
 from slipway.errors import UsageError
 from slipway.new import pack, texts
 from slipway.new.columns import Roles, form_of, look
-from slipway.new.rehearsal import Rehearsal
+from slipway.new.trial import Trial
 
 Say = Callable[[str], object]
 
@@ -94,8 +94,8 @@ def _fill(part: Path, told: texts.Told, say: Say) -> None:
     """Write every file, each from what the ones before it gave."""
     target, two_valued = told.roles.target, told.columns.target.two_valued
     texts.write_code(part, told)
-    rehearsal = Rehearsal(spec.load(part))
-    rows = rehearsal.snapshot(None)
+    trial = Trial(spec.load(part))
+    rows = trial.snapshot(None)
     for name, value in pack.giveaways(rows, told.columns.features, target).items():
         say(
             f"WARNING: '{name}' follows '{target}' (correlation {value:g}): if it is not known "
@@ -103,14 +103,14 @@ def _fill(part: Path, told: texts.Told, say: Say) -> None:
         )
     fixed, why = pack.choose_fixed(rows, target, told.roles.time, two_valued)
     frozen = texts.write_fixed(part, told, fixed, why)
-    training = rehearsal.snapshot(frozen)
-    answers = rehearsal.train(frozen)
+    training = trial.snapshot(frozen)
+    answers = trial.train(frozen)
     truth, mean = fixed[target].tolist(), float(training[target].mean())
     bounds, weak = pack.bounds(answers, truth, two_valued, mean)
     texts.write_expectations(part, told, rows, bounds)
     texts.write_readme(part, told, fixed, why)
     expectations.load(spec.load(part).pack)
-    rehearsal.close()
+    trial.close()
     say(f"fixed dataset: {len(fixed)} rows, {why}; {len(training)} are left to train on")
     say(f"the default model on the fixed dataset: {texts.measured(bounds)}")
     if weak:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NO_TRACES = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
-class Rehearsal:
+class Trial:
     """Snapshot and training of one spec, in a work folder outside the model's.
 
     The work folder stays where something failed: the error names the log in it.
