@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slipway.errors import RolloutError
 from slipway.lifecycle import Event, State
-from slipway.rollout import NO_BASELINE, ModelState, Step
+from slipway.rollout import NO_BASELINE, ModelState, Rollout, Step
 from slipway.routing import Lease
 from slipway.strategies import resolve
-from slipway.verdict import Verdict
+from slipway.verdict import Outcome, Verdict
 
 WAIT = Step(None, "no rollout is open")
 
@@ -32,16 +33,37 @@ def decide(
         return WAIT, None
     if state.state is State.OPENED:
         if not rollout.stable:
-            return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0), None
+            reason = f"{NO_BASELINE}: the first release of this model"
+            return Step(Event.PROMOTED, reason, 1.0), None
         share = float(rollout.plan.steps[0]["share"])
-        return Step(Event.STARTED, f"probed and ready: the first {share:.4g} of users", share), None
+        reason = f"probed and ready: the first {share:.4g} of users"
+        return Step(Event.STARTED, reason, share), None
     if state.state is State.LAPSED:
-        return Step(Event.RESUMED, "the judge is back: the step starts afresh", rollout.share), None
+        reason = "the judge is back: the step starts afresh"
+        return Step(Event.RESUMED, reason, rollout.share), None
     if lease_ran_out(state, lease, now):
         reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
         return Step(Event.EXPIRED, reason), None
     verdict = judge()
-    return resolve(rollout.plan.strategy).next(state, verdict, now), verdict
+    chosen = resolve(rollout.plan.strategy).next(state, verdict, now)
+    _require_earned(chosen, rollout, verdict)
+    return chosen, verdict
+
+
+def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
+    """Only a pass moves traffic forward, and by one step: held here for a team's own strategy too.
+
+    Raises:
+        RolloutError: the strategy wants more than the verdict or the plan allows.
+    """
+    forward = chosen.event is Event.PROMOTED or chosen.share > rollout.share
+    if forward and (verdict.outcome is not Outcome.PASS or chosen.share != rollout.next_share):
+        raise RolloutError(
+            f"the strategy '{rollout.plan.strategy}' wants '{chosen.event}' to {chosen.share:.4g} "
+            f"on a verdict of {verdict.outcome}; a pass allows {rollout.next_share:.4g}",
+            where=f"rollout {rollout.id}",
+            do="mend the strategy (slipway.conformance.strategy tells what it must keep)",
+        )
 
 
 def lease_ran_out(state: ModelState, lease: Lease | None, now: float) -> bool:

@@ -48,7 +48,7 @@ class Rehearsal:
     def release(self, name: str) -> Entry:
         """Open a release's rollout; one that is under way is superseded first."""
         if self.state.rollout:
-            self._take(Step(Event.SUPERSEDED, f"superseded by {name}"))
+            self.take(Step(Event.SUPERSEDED, f"superseded by {name}"))
         opened = open_rollout(
             self.state, name, self.plan, now=self.clock(), actor=PERSON, reason=f"release {name}"
         )
@@ -89,16 +89,16 @@ class Rehearsal:
 
     def approve(self) -> Entry:
         """A person promotes what is held."""
-        return self._take(Step(Event.PROMOTED, "approved", 1.0))
+        return self.take(Step(Event.PROMOTED, "approved", 1.0))
 
     def resume(self) -> Entry:
         """A person lets what is held go on."""
         rollout = self.state.rollout
-        return self._take(Step(Event.RESUMED, "go on", rollout.share if rollout else 0.0))
+        return self.take(Step(Event.RESUMED, "go on", rollout.share if rollout else 0.0))
 
     def roll_back(self) -> Entry:
         """A person rolls the open rollout back."""
-        return self._take(Step(Event.ROLLED_BACK, "pressed"))
+        return self.take(Step(Event.ROLLED_BACK, "pressed"))
 
     def give_back(self, name: str) -> Entry:
         """A person returns everyone to an earlier stable release."""
@@ -115,7 +115,8 @@ class Rehearsal:
             return {route.table.stable.release: 1.0}
         return {a.release: a.share for a in route.table.arms}
 
-    def _take(self, chosen: Step) -> Entry:
+    def take(self, chosen: Step) -> Entry:
+        """Write down a step as a person's doing, whatever the judge says."""
         return self._append(take(self.state, chosen, now=self.clock(), actor=PERSON))
 
     def _append(self, made: Draft) -> Entry:

@@ -11,8 +11,9 @@ import pytest
 
 import slipway
 from slipway import ports
-from slipway.conformance import ledger_store
+from slipway.conformance import ledger_store, strategy
 from slipway.stores.sql_ledger import open_ledger
+from slipway.strategies import BUILT_IN, resolve
 from slipway.testing import MemoryLedger
 
 Law = Callable[[Any], None]
@@ -51,6 +52,7 @@ TRIED: dict[type, set[str]] = {
         "slipway.stores.sql_ledger:SqlLedger",
         "slipway.testing:MemoryLedger",
     },
+    ports.Strategy: {"slipway.strategies.canary:Canary"},
 }
 
 
@@ -72,6 +74,13 @@ def test_the_sql_ledger_keeps_the_law(law: Law, new_ledger: Callable[[], str]) -
     store = open_ledger(new_ledger())
     law(store)
     store.engine.dispose()
+
+
+@pytest.mark.parametrize("law", strategy.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_strategy_keeps_the_law(law: Law, name: str) -> None:
+    """Whatever it does with a pass, it never moves forward without one."""
+    law(resolve(name))
 
 
 @pytest.mark.parametrize("law", ledger_store.LAWS, ids=lambda law: law.__name__)

@@ -1,0 +1,245 @@
+"""The controller: whole rollouts played through, with lists of verdicts and of times."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.controller import decide, lease_ran_out, leased
+from slipway.errors import RolloutError
+from slipway.ledger import Entry
+from slipway.lifecycle import Event, State
+from slipway.rehearsal import MODEL, Rehearsal
+from slipway.rollout import Plan, Step, fold
+from slipway.routing import Lease
+from slipway.testing import plan, verdict
+from slipway.verdict import Outcome
+
+LADDER = (0.01, 0.05, 0.25, 0.5)
+
+
+def opened(how: Plan | None = None) -> Rehearsal:
+    """A model with a stable release A, and B just opened."""
+    played = Rehearsal(how or plan(LADDER))
+    played.release("A")
+    played.tick()
+    played.release("B")
+    return played
+
+
+def events(entries: tuple[Entry, ...]) -> list[str]:
+    """The story in the words of the lifecycle."""
+    return [str(e.event) for e in entries]
+
+
+def test_nothing_is_decided_where_no_rollout_is_open() -> None:
+    """And the judge is not even asked."""
+    step, said = decide(fold(MODEL, ()), None, never, 1_000.0)
+    assert (step.event, said) == (None, None)
+
+
+def never() -> None:  # type: ignore[return]
+    """A judge that must not be asked."""
+    raise AssertionError("the judge was asked where no share is live")
+
+
+def test_the_first_release_is_promoted_without_a_verdict() -> None:
+    """There is nothing to compare with, and the entry says so in those words."""
+    played = Rehearsal(plan(LADDER))
+    played.release("A")
+    step, said = decide(played.state, None, never, 1_000.0)
+    assert (step.event, said) == (Event.PROMOTED, None)
+    assert step.reason.startswith("no baseline")
+
+
+def test_an_opened_rollout_starts_at_its_first_share_without_a_verdict() -> None:
+    """Nobody has been served yet, so there is no evidence to judge."""
+    step, said = decide(opened().state, None, never, 1_000.0)
+    assert (step.event, step.share, said) == (Event.STARTED, 0.01, None)
+
+
+def test_a_healthy_candidate_climbs_every_step_and_is_promoted() -> None:
+    """Pass, pass, pass: each share once, in order, then everyone."""
+    played = opened()
+    shares = []
+    while played.state.rollout:
+        played.tick("pass")
+        shares.append(played.served().get("B"))
+    assert shares == [*LADDER, 1.0]
+    assert events(played.ledger.entries(MODEL)) == (
+        ["opened", "promoted", "opened", "started", *["advanced"] * 3, "promoted"]
+    )
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_fail_at_any_step_returns_everyone(steps: int) -> None:
+    """One tick later nobody has the candidate, and the rollout is closed."""
+    played = opened()
+    for _ in range(steps + 1):
+        played.tick("pass")
+    entry = played.tick("fail")
+    assert entry is not None
+    assert entry.event is Event.ROLLED_BACK
+    assert played.served() == {"A": 1.0}
+    assert played.state.rollout is None
+    assert played.tick("pass") is None
+
+
+@pytest.mark.parametrize("outcome", ["inconclusive", "not_measured"])
+def test_without_a_pass_a_step_ends_with_its_time(outcome: str) -> None:
+    """Ten minutes of waiting, renewing the lease at each tick, and then back."""
+    played = opened(plan(LADDER, max_seconds=600.0))
+    played.tick()
+    for _ in range(59):
+        played.clock.advance(10.0)
+        assert played.tick(outcome) is None
+        assert played.served() == {"A": 0.99, "B": 0.01}
+    played.clock.advance(10.0)
+    entry = played.tick(outcome)
+    assert entry is not None
+    assert entry.event is Event.ROLLED_BACK
+
+
+def test_a_lease_that_ran_out_is_recorded_and_the_step_starts_afresh() -> None:
+    """The judge comes back, says what the gateways did, and only then goes on."""
+    played = opened()
+    played.tick()
+    played.tick("pass")
+    played.clock.advance(60.0)
+    assert played.served() == {"A": 1.0}  # by the gateways alone, with nobody else alive
+    told = [played.tick("pass"), played.tick("pass")]
+    assert events(tuple(e for e in told if e)) == ["expired", "resumed"]
+    rollout = played.state.rollout
+    assert rollout is not None
+    assert (rollout.share, rollout.since) == (0.05, played.clock())
+    assert played.served() == {"A": 0.95, "B": 0.05}
+
+
+def test_neither_expiry_nor_resumption_asks_the_judge() -> None:
+    """Evidence of a lapsed share says nothing of the share to come."""
+    played = opened()
+    played.tick()
+    played.clock.advance(61.0)
+    lease = played.ledger.lease(MODEL)
+    assert decide(played.state, lease, never, played.clock())[0].event is Event.EXPIRED
+    played.tick()
+    assert played.state.state is State.LAPSED
+    assert decide(played.state, lease, never, played.clock())[0].event is Event.RESUMED
+
+
+def test_only_a_lease_of_the_route_in_force_can_run_out() -> None:
+    """One never granted, or of an earlier route, has not run out: it was never there."""
+    played = opened()
+    state = played.state
+    assert state.route is not None
+    number = state.route.number
+    assert not lease_ran_out(state, None, 1e9)
+    assert not lease_ran_out(state, Lease(number - 1, 1, 0.0, 60.0), 1e9)
+    assert lease_ran_out(state, Lease(number, 1, 0.0, 60.0), 60.0)
+    assert not lease_ran_out(state, Lease(number, 1, 0.0, 60.0), 59.9)
+
+
+def test_only_a_share_needs_a_lease() -> None:
+    """Stable alone is nobody's to expire."""
+    played = opened()
+    assert not leased(played.state)
+    played.tick()
+    assert leased(played.state)
+
+
+class Reckless:
+    """A strategy that moves forward whatever the judge says."""
+
+    name = "reckless"
+
+    def next(self, *_: object) -> Step:
+        """Half of the users, please."""
+        return Step(Event.ADVANCED, "trust me", 0.5)
+
+
+class Hasty:
+    """A strategy that promotes whatever the judge says, and names no share."""
+
+    name = "hasty"
+
+    def next(self, *_: object) -> Step:
+        """Everyone, please."""
+        return Step(Event.PROMOTED, "trust me")
+
+
+@pytest.mark.parametrize("kind", [Reckless, Hasty])
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_no_strategy_gets_past_the_verdict(kind: type, outcome: str) -> None:
+    """A team's own strategy cannot raise a share without a pass, nor skip a step with one."""
+    played = opened(plan(LADDER, strategy=f"{__name__}:{kind.__name__}"))
+    played.tick()
+    with pytest.raises(RolloutError, match=r"the strategy .* wants"):
+        played.tick(outcome)
+    assert played.served() == {"A": 0.99, "B": 0.01}
+
+
+VERDICTS = st.lists(
+    st.tuples(st.sampled_from(list(Outcome)), st.sampled_from([1.0, 30.0, 61.0, 700.0])),
+    max_size=20,
+)
+PLANS = st.builds(
+    plan,
+    st.sampled_from([(0.5,), (0.1, 0.5), LADDER]),
+    min_seconds=st.sampled_from([0.0, 20.0]),
+    on_inconclusive=st.sampled_from(["rollback", "hold", "extend"]),
+    approval=st.booleans(),
+)
+
+
+@given(PLANS, VERDICTS)
+def test_whatever_the_judge_says_a_share_rises_only_on_a_pass(
+    how: Plan, verdicts: list[tuple[Outcome, float]]
+) -> None:
+    """Any plan, any verdicts, any silences: no step is skipped, and after a fail stable stays."""
+    played = opened(how)
+    ladder = [0.0, *(s["share"] for s in how.steps), 1.0]
+    climbed, failed = 0.0, False
+    for outcome, seconds in verdicts:
+        entry = played.tick(outcome)
+        now = played.served().get("B", 0.0)
+        if now > climbed:
+            started = entry is not None and entry.event in (Event.STARTED, Event.RESUMED)
+            assert outcome is Outcome.PASS or started
+            assert (climbed, now) in pairwise(ladder)
+            climbed = now
+        if failed:
+            assert now == 0.0
+        failed = failed or (entry is not None and entry.event is Event.ROLLED_BACK)
+        played.clock.advance(seconds)
+        if played.state.rollout and seconds >= 60.0:
+            assert played.served() == {"A": 1.0}
+    assert played.ledger.faults(MODEL) == []
+    assert all(e.body.get("verdict", {}).get("outcome") == "pass"
+               for e in played.ledger.entries(MODEL) if e.event is Event.ADVANCED)  # fmt: skip
+
+
+@given(PLANS, VERDICTS, st.data())
+def test_a_kill_at_any_point_of_a_tick_changes_nothing_of_the_story(
+    how: Plan, verdicts: list[tuple[Outcome, float]], data: st.DataObject
+) -> None:
+    """Killed before an entry or after it, the next tick goes on; nothing happens twice."""
+    played = opened(how)
+    for outcome, _ in verdicts:
+        before = len(played.ledger.entries(MODEL))
+        killed = data.draw(st.sampled_from(["", "before entry", "before renewal"]))
+        played.tick(outcome, killed=killed)
+        written = len(played.ledger.entries(MODEL)) - before
+        assert written == 0 if killed == "before entry" else written in (0, 1)
+        assert set(played.served()) <= {"A", "B"}
+    assert played.ledger.faults(MODEL) == []
+    promoted = [e for e in played.ledger.entries(MODEL) if e.event is Event.PROMOTED]
+    assert len(promoted) <= 2
+
+
+def test_a_verdict_is_kept_in_the_entry_it_moved() -> None:
+    """What decide gives back is what the judge said."""
+    played = opened()
+    played.tick()
+    _, said = decide(played.state, None, lambda: verdict("pass"), played.clock())
+    assert said == verdict("pass")
