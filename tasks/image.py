@@ -2,105 +2,197 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway import bundle as bundles
 from slipway.errors import RuntimeFailure
-from slipway.release import Bundle, Image, short
+from slipway.image import archive
+from slipway.image.engine import base_image, connected
+from slipway.image.recipe import (
+    LABEL,
+    Recipe,
+    build_args,
+    certificates,
+    dockerfile,
+    write_context,
+)
+from slipway.release import Bundle, Image
 from slipway.spec import ImageChoice
 
-DOCKERFILE = """\
-FROM {base}
-WORKDIR /bundle
-COPY requirements.txt .
-RUN pip install --no-cache-dir --no-deps -r requirements.txt
-COPY . .
-USER 65532:65532
-EXPOSE 8080
-ENTRYPOINT ["python3", "-P", "/bundle/serve.py", "--host", "0.0.0.0", "--port", "8080"]
-"""
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+Say = Callable[[str], None]
+LAST_LINES = 15
 
 
 @task(name="image", cache_policy=NO_CACHE)
-def image(model: str, bundle: Bundle, choice: ImageChoice) -> tuple[Image | None, str]:
+def image(
+    model: str,
+    bundle: Bundle,
+    choice: ImageChoice,
+    template: Path | None = None,
+    commit: str = "",
+) -> tuple[Image | None, str]:
     """Build the image of a bundle.
 
+    Args:
+        model: the model's name, which becomes the image's.
+        bundle: what the image serves.
+        choice: the spec's section.
+        template: the user's own Dockerfile template; None for the project's.
+        commit: the git commit that the model was made at, or empty.
+
     Returns:
-        The image, or None with the reason why none was built (only where ``build: auto``).
+        The image, or None with the reason why none was built. With ``build: auto`` that is where
+        no engine answers or it lacks the base image; a build that fails is an error.
 
     Raises:
-        RuntimeFailure: ``build: always``, and no image could be built.
+        RuntimeFailure: an image was to be built and could not be.
+        SpecError: the template cannot be used.
     """
     log = get_run_logger()
     if choice.build == "never":
         return None, "the spec says 'build: never'"
-    try:
-        built = _build(model, bundle, choice.base)
-    except RuntimeFailure as error:
-        if choice.build == "always":
-            raise
-        log.warning("no image: %s", error.what)
-        return None, error.what
-    log.info("image %s", built.reference)
+    if choice.build == "auto" and (reason := unavailable(choice.base)):
+        log.warning("no image: %s", reason)
+        return None, reason
+    built = build(model, bundle, choice.base, template, commit, say=log.info)
+    log.info("image %s %s", built.reference, built.content)
     return built, ""
 
 
-def dockerfile(base: str) -> str:
-    """The text of the Dockerfile."""
-    return DOCKERFILE.format(base=base)
+def unavailable(base: str) -> str:
+    """Why no image can be built here: no engine, or not the base. Empty if one can."""
+    try:
+        with connected() as engine:
+            base_image(engine, base)
+    except RuntimeFailure as error:
+        return error.what
+    return ""
 
 
-def _build(model: str, bundle: Bundle, base: str) -> Image:
-    import docker
-    from docker.errors import BuildError, DockerException, ImageNotFound
+def build(
+    model: str,
+    bundle: Bundle,
+    base: str,
+    template: Path | None = None,
+    commit: str = "",
+    *,
+    say: Say = print,
+    environ: Mapping[str, str] = os.environ,
+) -> Image:
+    """Build the image of a bundle, unless the engine has it already.
+
+    The image is tagged once it is complete, so a failure leaves no image half made.
+
+    Args:
+        say: is told each step of the build.
+        environ: proxies, pip's index and certificates, and ``SOURCE_DATE_EPOCH``.
+
+    Raises:
+        RuntimeFailure: the bundle is not what its digests say, no engine answers, it has no such
+            base, the name cannot be an image's, or a step of the build failed.
+        SpecError: the template cannot be used.
+    """
+    text = dockerfile(base, template)
+    created = int(environ.get("SOURCE_DATE_EPOCH", "0"))
+    with connected() as engine:
+        foundation = base_image(engine, base)
+        recipe = Recipe(model, bundle, base, str(foundation.id), text, commit, created)
+        content = _existing(engine, recipe)
+        if not content:
+            _require_whole(bundle)
+            made = _run(engine, recipe, say, environ)
+            say("dating all files alike")
+            content = _settle(engine, made, foundation.attrs["RootFS"]["Layers"], recipe)
+    return Image(bundle=bundle.digest, content=content, reference=recipe.reference)
+
+
+def _existing(engine: DockerClient, recipe: Recipe) -> str:
+    """The id of the image that an earlier build of the same recipe left, or nothing."""
+    from docker.errors import ImageNotFound
 
     try:
-        engine = docker.from_env(timeout=600)
-        engine.ping()
-    except DockerException as error:
+        found = engine.images.get(recipe.reference)
+    except ImageNotFound:
+        return ""
+    return str(found.id) if found.labels.get(LABEL) == recipe.digest else ""
+
+
+def _require_whole(bundle: Bundle) -> None:
+    faults = bundles.verify(Path(bundle.path), bundle.files)
+    if faults:
         raise RuntimeFailure(
-            f"no Docker engine answers ({type(error).__name__})",
-            do="start one, or set 'image.build: never' in slipway.yaml",
-        ) from error
-    reference = f"slipway/{model}:{short(bundle.digest)}"
-    try:
-        engine.images.get(base)
-    except ImageNotFound as error:
-        raise RuntimeFailure(
-            f"the engine does not have the base image '{base}'",
-            where="image.base",
-            do=f"pull it ('docker pull {base}') or name one that the engine has",
-        ) from error
-    try:
-        made, _ = engine.images.build(
-            fileobj=_context(Path(bundle.path), dockerfile(base)),
-            custom_context=True,
-            tag=reference,
-            rm=True,
-            labels={"slipway.bundle": bundle.digest, "slipway.model": model},
+            f"the bundle is not what it was released as: {'; '.join(faults[:3])}",
+            where=bundle.path,
+            do="release the model again",
         )
-    except (BuildError, DockerException) as error:
-        raise RuntimeFailure(f"the image build failed: {error}", do="see the lines above") from error
-    finally:
-        engine.close()
-    return Image(bundle=bundle.digest, content=str(made.id), reference=reference)
 
 
-def _context(folder: Path, text: str) -> io.BytesIO:
-    """The build context: the bundle's files and the Dockerfile, with fixed times and owners."""
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            info = tar.gettarinfo(path, path.relative_to(folder).as_posix())
-            info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
-            with path.open("rb") as stream:
-                tar.addfile(info, stream)
-        info = tarfile.TarInfo("Dockerfile")
-        info.size = len(text.encode())
-        tar.addfile(info, io.BytesIO(text.encode()))
-    context.seek(0)
-    return context
+def _run(engine: DockerClient, recipe: Recipe, say: Say, environ: Mapping[str, str]) -> str:
+    """Run the Dockerfile. The id of what it made, without a name yet."""
+    with tempfile.TemporaryFile() as context:
+        write_context(context, recipe, certificates(environ))
+        context.seek(0)
+        lines = engine.api.build(
+            fileobj=context,
+            custom_context=True,
+            labels=recipe.labels(),
+            buildargs=build_args(environ),
+            network_mode="host",  # pip reaches what this machine reaches, a proxy on loopback too
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        return _follow(lines, say)
+
+
+def _follow(lines: Iterator[dict[str, Any]], say: Say) -> str:
+    """Tell the build's steps as they come; the id of the image at its end."""
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    made = ""
+    for line in lines:
+        text = line.get("stream", "").strip()
+        if text.startswith("Step "):
+            say(text.splitlines()[0])
+        if text:
+            last.append(text)
+        if "error" in line:
+            told = "\n".join(f"    {one}" for one in last)
+            raise RuntimeFailure(
+                f"the image build failed: {line['error'].strip()}\n{told}",
+                where="the Dockerfile's step above",
+                do="mend what its last lines say, then try again",
+            )
+        made = line.get("aux", {}).get("ID", made)
+    if not made:
+        raise RuntimeFailure("the image build ended without an image", do="see the engine's log")
+    return made
+
+
+def _settle(engine: DockerClient, made: str, base_layers: list[str], recipe: Recipe) -> str:
+    """Write what was built again, the same for the same content, and load it under its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        built, settled = Path(folder) / "built.tar", Path(folder) / "settled.tar"
+        with built.open("wb") as stream:
+            for chunk in engine.images.get(made).save():
+                stream.write(chunk)
+        archive.settle(
+            built,
+            settled,
+            reference=recipe.reference,
+            base_layers=base_layers,
+            created=recipe.created,
+        )
+        with settled.open("rb") as stream:
+            engine.images.load(stream)
+    return str(engine.images.get(recipe.reference).id)

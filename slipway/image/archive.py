@@ -1,0 +1,129 @@
+"""An image archive (``docker save``), written again so that the same content is the same image.
+
+A builder dates every file and the image itself by the clock, and notes which container made which
+layer. Here each layer that a build added is dated alike, the notes are dropped, and the image's
+id, which is the digest of its configuration, follows from what is in it alone. The base's layers
+stay as they are.
+
+Format: Docker Image Specification v1.2 (``manifest.json``), which ``docker load`` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from slipway.release import PREFIX, canonical, digest_bytes
+
+_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}")  # of what a COPY copied, in its note
+_DATES = ("mtime", "atime", "ctime")
+_BUILDERS = ("Hostname", "Image")  # the build's own container and its parent image
+
+
+def settle(
+    source: Path, target: Path, *, reference: str, base_layers: Sequence[str], created: int
+) -> str:
+    """Write an archive again with nothing in it but what it is made of.
+
+    Args:
+        source: an archive of one image, as ``docker save`` writes it.
+        target: where the new archive goes.
+        reference: the name and tag that loading it sets.
+        base_layers: the base image's layers by digest; those at the start are kept as they are.
+        created: seconds since 1970 that the image and the files of its own layers are dated.
+
+    Returns:
+        The image's id: the digest of its configuration.
+
+    Raises:
+        KeyError, tarfile.TarError, ValueError: the source is not such an archive.
+    """
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        manifest = json.load(_open(old, "manifest.json"))[0]
+        config = json.load(_open(old, manifest["Config"]))
+        kept = _common(config["rootfs"]["diff_ids"], base_layers)
+        diff_ids: list[str] = []
+        for number, name in enumerate(manifest["Layers"]):
+            layer = _open(old, name)
+            with layer if number < kept else _settled(layer, created) as stream:
+                diff_ids.append(_digest(stream))
+                if diff_ids[-1] not in diff_ids[:-1]:
+                    _add(new, _file(diff_ids[-1], "tar"), stream)
+        text = canonical(_settled_config(config, diff_ids, created))
+        image_id = digest_bytes(text)
+        manifest = {
+            "Config": _file(image_id, "json"),
+            "RepoTags": [reference],
+            "Layers": [_file(layer, "tar") for layer in diff_ids],
+        }
+        _add(new, manifest["Config"], io.BytesIO(text))
+        _add(new, "manifest.json", io.BytesIO(canonical([manifest])))
+    return image_id
+
+
+def _settled(layer: IO[bytes], created: int) -> IO[bytes]:
+    """A layer with every entry dated alike and owned by number only."""
+    stream = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    with tarfile.open(fileobj=layer) as old, tarfile.open(fileobj=stream, mode="w") as new:
+        for info in old:
+            info.mtime, info.uname, info.gname = created, "", ""
+            info.pax_headers = {k: v for k, v in info.pax_headers.items() if k not in _DATES}
+            new.addfile(info, old.extractfile(info) if info.isreg() else None)
+    return stream
+
+
+def _settled_config(
+    config: dict[str, Any], diff_ids: Sequence[str], created: int
+) -> dict[str, Any]:
+    """A configuration without the builder's notes (OCI image spec 1.1, image configuration)."""
+    date = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kept = {k: config[k] for k in ("architecture", "os", "variant") if k in config}
+    runs = {k: v for k, v in config["config"].items() if k not in _BUILDERS}
+    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
+    history = [_settled_step(step, date) for step in config.get("history", [])]
+    return kept | {"created": date, "config": runs, "rootfs": rootfs, "history": history}
+
+
+def _settled_step(step: dict[str, Any], date: str) -> dict[str, Any]:
+    kept = {"created": date, "created_by": _HASH.sub(r"\1", step.get("created_by", ""))}
+    return kept | ({"empty_layer": True} if step.get("empty_layer") else {})
+
+
+def _common(layers: Sequence[str], base: Sequence[str]) -> int:
+    """How many layers at the start are the base's."""
+    pairs = zip(layers, base, strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _open(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A file in an archive; a link, which stands for a layer told twice, is followed."""
+    stream = archive.extractfile(name)
+    if stream is None:
+        raise ValueError(f"'{name}' in the image archive is no file")
+    return stream
+
+
+def _add(archive: tarfile.TarFile, name: str, stream: IO[bytes]) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    archive.addfile(info, stream)
+
+
+def _digest(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return PREFIX + hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _file(identity: str, ending: str) -> str:
+    return f"{identity.removeprefix(PREFIX)}.{ending}"

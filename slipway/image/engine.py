@@ -1,0 +1,93 @@
+"""The Docker engine: reached, or a clear word on why not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from slipway.errors import RuntimeFailure
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+TIMEOUT = 600
+"""Seconds that the engine may be silent: pip can be, while it downloads."""
+
+
+@contextmanager
+def connected() -> Iterator[DockerClient]:
+    """The engine that ``DOCKER_HOST`` names, or this machine's.
+
+    Raises:
+        RuntimeFailure: none answers, this user may not use it, or it ends while in use.
+    """
+    import docker
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    try:
+        engine = docker.from_env(timeout=TIMEOUT)
+    except DockerException as error:
+        raise _unreachable(error) from error
+    try:
+        yield engine
+    except (DockerException, RequestException) as error:
+        raise RuntimeFailure(
+            f"the Docker engine failed: {_words(error)}",
+            where=_address(),
+            do="see the engine's log",
+        ) from error
+    finally:
+        engine.close()
+
+
+def base_image(engine: DockerClient, name: str) -> Image:
+    """The base image, which the engine must have.
+
+    Raises:
+        RuntimeFailure: it has none of that name.
+    """
+    from docker.errors import APIError
+
+    try:
+        return engine.images.get(name)
+    except APIError as error:
+        raise RuntimeFailure(
+            f"the engine does not have the base image '{name}': {_words(error)}",
+            where="image.base",
+            do=f"pull it ('docker pull {name}'), or make one ('scripts/base-image {name}')",
+        ) from error
+
+
+def _unreachable(error: Exception) -> RuntimeFailure:
+    if _caused_by(error, PermissionError):
+        return RuntimeFailure(
+            "this user may not use the Docker engine",
+            where=_address(),
+            do="have the user added to the engine's group ('docker'), or name another engine in "
+            "DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
+        )
+    return RuntimeFailure(
+        f"no Docker engine answers: {_words(error)}",
+        where=_address(),
+        do="start one, or name it in DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
+    )
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind) or any(isinstance(a, kind) for a in error.args):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(getattr(error, "explanation", None) or error).split())[:300]
+
+
+def _address() -> str:
+    return os.environ.get("DOCKER_HOST", "the engine of this machine")
