@@ -23,7 +23,7 @@ TICK_SECONDS = 1.0
 @flow(name="demo")
 def demo() -> None:
     """Launch three releases of the flights model on replayed traffic, and watch for drift."""
-    home, spec, faulty = Home.of(), str(FOLDER), str(FOLDER / "faulty.yaml")
+    home, spec = Home.of(), str(FOLDER)
     tale.begin(home, MODEL)
     gateway = ensure_gateway(home)
 
@@ -41,7 +41,12 @@ def demo() -> None:
         see_through(home, MODEL, tale.opened(home, MODEL), TICK_SECONDS)
 
     tale.chapter("4. A release with a real fault: it learnt hours, and requests send minutes")
-    release(faulty, actor="demo", wait=False)
+    faulty = {
+        "expectations": "expectations/flights-blind",  # frozen by the same faulty pipeline
+        "data.params": {"delay_unit": "hours"},
+        "data.range.until": "2013-05-01",
+    }
+    release(spec, overrides=faulty, actor="demo", wait=False)
     wrong = tale.opened(home, MODEL)
     with replay(FOLDER, gateway, spring.summary["last_time"], "2013-06-01", RATE):
         see_through(home, MODEL, wrong, TICK_SECONDS)

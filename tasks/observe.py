@@ -1,0 +1,49 @@
+"""Gather the evidence of an open rollout and judge it; renew the lease of what it may keep."""
+
+from __future__ import annotations
+
+from slipway.controller import leased
+from slipway.gates import parse
+from slipway.home import Home
+from slipway.metrics import resolve
+from slipway.rollout import ModelState
+from slipway.routing import Lease
+from slipway.stores.evidence import LogEvidence
+from slipway.verdict import Verdict, judge
+from tasks.record import ledger
+
+
+def observe(home: Home, state: ModelState, now: float) -> Verdict:
+    """The verdict on the route in force: on its own requests alone, at its part of alpha.
+
+    Every step of a rollout is an experiment of its own, so the steps share alpha equally.
+    """
+    rollout, route = state.rollout, state.route
+    assert rollout is not None
+    assert route is not None
+    gates = parse(rollout.plan.gates)
+    metrics = [resolve(name) for name in sorted({g.metric for g in gates.gates})]
+    shares = {arm.name: arm.share for arm in route.arms}
+    source = LogEvidence(home.log, shares)
+    seen = source.observe(
+        state.model, route.number, metrics, since=rollout.since, until=now + 1.0
+    )
+    lease = lease_of(home, state.model)
+    return judge(
+        seen,
+        gates,
+        next_share=rollout.next_share,
+        part=1.0 / len(rollout.plan.steps),
+        look=lease.renewal if lease else 1,
+    )
+
+
+def lease_of(home: Home, model: str) -> Lease | None:
+    """The last lease granted for a model."""
+    return ledger(home).lease(model)
+
+
+def renew(home: Home, state: ModelState, now: float) -> None:
+    """Renew the lease of the route in force, where it gives a leased share."""
+    if leased(state) and state.route is not None:
+        ledger(home).renew(state.model, state.route.number, state.route.lease_seconds, now)
