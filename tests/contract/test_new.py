@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from slipway import expectations, spec
 from slipway.errors import DataError
 from slipway.new import lay_down, pack
 from slipway.new.columns import Roles, look
@@ -246,3 +247,33 @@ def test_a_giveaway_is_found():
     """A number that follows the target nearly exactly is named with its correlation."""
     rows = _typed().assign(later=lambda t: t["y"] * 2 + 1)
     assert pack.giveaways(rows, {**FEATURES, "later": "number"}, "y") == {"later": 1.0}
+
+
+def test_a_folder_is_whole(tmp_path):
+    """A laid-down folder holds spec, trainer and pack, and nothing of the trial that proved it."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=300)
+    table = pd.DataFrame({"x": x, "kind": rng.choice(["a", "b"], 300), "y": x * 1000 + 5000})
+    told: list[str] = []
+    folder = lay_down(
+        "mine", _parquet(tmp_path, table), "y", "", "", tmp_path / "deep" / "mine", say=told.append
+    )
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    pack_files = ("edge_cases.jsonl", "fixed_set.csv", "fixed_set.toml", "gates.toml", "suite.json")
+    expected = ["README.md", *(f"expectations/mine/{n}" for n in pack_files)]
+    assert files == [*expected, "slipway.yaml", "train.py"]
+    assert [p.name for p in folder.parent.iterdir()] == ["mine"]
+    declared = spec.load(folder)
+    assert declared.bundle.tolerance == pytest.approx(1e-5 * table["y"].abs().max(), rel=1e-4)
+    read = expectations.load(declared.pack)
+    assert read.fixed_set.rows == 60
+    assert [gate.metric for gate in read.offline] == ["rmse", "rmse", "latency_p99_ms"]
+    assert any("'x' follows 'y' (correlation 1" in line for line in told)
+
+
+def test_a_failed_trial_leaves_nothing(tmp_path):
+    """Data that only the snapshot can refuse leave no folder, and the reason is told."""
+    data = _csv(tmp_path, _table(when=["01/02/2025"] * 120 + ["02/02/2025"] * 120))
+    with pytest.raises(DataError, match="the column 'when' holds '01/02/2025' in row 0: no time"):
+        lay_down("mine", data, "y", "when", "", tmp_path / "out", say=lambda line: None)
+    assert list(tmp_path.iterdir()) == [data]
