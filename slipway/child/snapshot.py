@@ -45,8 +45,6 @@ def take(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(request: Mapping[str, Any], since: Any, until: Any) -> pd.DataFrame:
-    import pandas as pd
-
     folder, source, params = Path(request["folder"]), request["source"], request["params"]
     if source in ("csv", "parquet"):
         if "path" not in params:
@@ -55,6 +53,8 @@ def _load(request: Mapping[str, Any], since: Any, until: Any) -> pd.DataFrame:
             )
         return table.read(folder / params["path"], frame.kinds(request), source)
     rows = usercode.call(source, folder, DataError, params=params, since=since, until=until)
+    import pandas as pd
+
     if not isinstance(rows, pd.DataFrame):
         raise DataError(
             f"the source '{source}' returned a {type(rows).__name__}",
@@ -65,10 +65,10 @@ def _load(request: Mapping[str, Any], since: Any, until: Any) -> pd.DataFrame:
 
 
 def _instant(moment: str | None) -> Any:
-    import pandas as pd
-
     if not moment:
         return None
+    import pandas as pd
+
     found = pd.Timestamp(moment)
     return found.tz_localize("UTC") if found.tz is None else found.tz_convert("UTC")
 
