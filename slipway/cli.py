@@ -80,7 +80,8 @@ def _ledger() -> SqlLedger:
 
 def _manifests(store: SqlLedger, rows: list[dict[str, Any]]) -> dict[str, Release]:
     ids = {arm["release"] for row in rows for arm in row["arms"]}
-    ids |= {row.get("release") or row.get("stable") or "" for row in rows}
+    ids |= {row.get(key) or "" for row in rows for key in ("release", "stable")}
+    ids |= {(row.get("last") or {}).get("release", "") for row in rows}
     return {i: store.manifest(i) for i in ids if i}
 
 
@@ -191,7 +192,7 @@ def status(as_json: bool) -> None:
         return
     from slipway import show
 
-    show.status(rows, _manifests(store, rows), f"gateway: {address or 'not running here'}")
+    show.status(rows, _manifests(store, rows), address)
 
 
 def _gateway_address() -> str:

@@ -1,4 +1,4 @@
-"""Tables and trees for the terminal."""
+"""The ledger on the terminal: short lines that read at 80 columns, colour only where it helps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from slipway.release import Release
@@ -14,96 +14,107 @@ from slipway.story import names
 
 COLOURS = {
     "promoted": "green",
+    "returned": "yellow",
     "rolled_back": "red",
     "expired": "red",
     "held": "yellow",
-    "pass": "green",
-    "fail": "red",
-    "inconclusive": "yellow",
-    "not_measured": "yellow",
+    "live": "cyan",
+    "lapsed": "red",
 }
+Manifests = Mapping[str, Release]
 
 
-def _console() -> Console:
-    return Console(highlight=False)
+class Screen:
+    """Where lines go: a head, and what belongs to it indented below."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+
+    def head(self, *parts: str | Text) -> None:
+        """One line that begins something."""
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
+
+    def body(self, text: str, style: str = "", indent: int = 5) -> None:
+        """Text below a head, wrapped at the screen's width."""
+        self._console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False))
 
 
-def _word(word: str) -> Text:
-    return Text(word.replace("_", " "), COLOURS.get(word, ""))
+def word(name: str) -> Text:
+    """A word of the lifecycle as people read it."""
+    return Text(name.replace("_", " "), COLOURS.get(name, "bold"))
 
 
-def _arms(arms: Sequence[Mapping[str, Any]], manifest: Mapping[str, Release]) -> str:
-    return ", ".join(f"{a['share']:.4g} {names(a['release'], manifest)}" for a in arms)
+def arms(told: Sequence[Mapping[str, Any]], manifests: Manifests) -> str:
+    """Who gets what, in a few words."""
+    return ", ".join(f"{100 * a['share']:.4g} % {names(a['release'], manifests)}" for a in told)
 
 
-def status(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Release], extra: str) -> None:
-    """One line per model."""
-    table = Table(title="Slipway", title_justify="left")
-    for column in ("model", "state", "stable", "users get", "last change", "why"):
-        table.add_column(column, overflow="fold")
+def when(at: str) -> str:
+    """An ISO time as people read it: UTC, to the second."""
+    return at[:19].replace("T", " ")
+
+
+def status(rows: Sequence[Mapping[str, Any]], manifests: Manifests, gateway: str) -> None:
+    """What is live now, model by model."""
+    screen = Screen()
     for row in rows:
-        last = row["last"]
-        table.add_row(
-            row["model"],
-            _word(row["state"]),
-            names(row["stable"], manifest),
-            _arms(row["arms"], manifest),
-            f"{last['event'].replace('_', ' ')}\n{last['at'][:19]}" if last else "-",
-            last["reason"] if last else "-",
-        )
-    console = _console()
-    console.print(table)
-    if extra:
-        console.print(extra)
-
-
-def history(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Release]) -> None:
-    """One line per change."""
-    table = Table(title_justify="left")
-    for column in ("", "when (UTC)", "what", "release", "users get", "by", "why"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(
-            str(row["seq"]),
-            row["at"][:19].replace("T", " "),
-            _word(row["event"]),
-            names(row["release"], manifest),
-            _arms(row["arms"], manifest) or "as before",
-            row["actor"],
-            row["reason"],
-        )
-    _console().print(table)
-
-
-def at(told: Mapping[str, Any], manifest: Mapping[str, Release]) -> None:
-    """The one release of a moment, with every digest."""
-    console = _console()
-    if not told["release"]:
-        console.print(f"nothing of {told['model']} was live at {told['at']}")
-        return
-    console.print(f"[bold]{told['model']}[/] at {told['at']}: {names(told['release'], manifest)}")
-    console.print(f"  live since {told['since']}; users got {_arms(told['arms'], manifest)}")
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("release", told["release"])
-    for key, value in told["manifest"].items():
-        table.add_row(key, str(value) or "-", style="" if value else "dim")
-    for key, value in told["locators"].items():
-        table.add_row(f"found at: {key}", str(value) or "-", style="dim")
-    console.print(table)
-
-
-def why(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Release]) -> None:
-    """Each change with its evidence."""
-    console = _console()
-    for row in rows:
-        head = Text.assemble(
-            f"{row['seq']:>3}  {row['at'][:19]}  ", _word(row["event"]), f"  by {row['actor']}"
-        )
-        console.print(head)
-        console.print(f"     {names(row['release'], manifest)}: {row['reason']}", markup=False)
+        stable = names(row["stable"], manifests) if row["stable"] else "nothing yet"
+        screen.head(Text(row["model"], "bold"), "  ", word(row["state"]), f"  stable is {stable}")
         if row["arms"]:
-            console.print(f"     users get {_arms(row['arms'], manifest)}", markup=False)
+            screen.body(f"users get {arms(row['arms'], manifests)}")
+        if row["last"]:
+            change(screen, row["last"], manifests)
+    screen.head(f"gateway: {gateway or 'not running here'}")
+
+
+def change(screen: Screen, row: Mapping[str, Any], manifests: Manifests) -> None:
+    """One change: what, when, by whom, why."""
+    release = names(row["release"], manifests)
+    screen.head(
+        f"{row['seq']:>3}  {when(row['at'])}  ", word(row["event"]), f" {release} by {row['actor']}"
+    )
+    if row["arms"]:
+        screen.body(f"users get {arms(row['arms'], manifests)}")
+    screen.body(row["reason"], "dim")
+
+
+def history(rows: Sequence[Mapping[str, Any]], manifests: Manifests) -> None:
+    """Every change, oldest first."""
+    screen = Screen()
+    for row in rows:
+        change(screen, row, manifests)
+
+
+def at(told: Mapping[str, Any], manifests: Manifests) -> None:
+    """The one release of a moment, with every digest."""
+    screen = Screen()
+    if not told["release"]:
+        screen.head(f"nothing of {told['model']} was live at {when(told['at'])}")
+        return
+    release = names(told["release"], manifests)
+    screen.head(Text(told["model"], "bold"), f" at {when(told['at'])} UTC: {release}")
+    screen.body(f"stable since {when(told['since'])}; users got {arms(told['arms'], manifests)}")
+    screen.head(f"     release    {told['release']}")
+    for key, value in told["manifest"].items():
+        screen.head(f"     {key:<10} {value or '-'}")
+    for key, value in told["locators"].items():
+        screen.head(Text(f"     {key:<10} {value or '-'}", "dim"))
+
+
+def why(rows: Sequence[Mapping[str, Any]], manifests: Manifests) -> None:
+    """Each change with the evidence it rests on, and the way back."""
+    screen = Screen()
+    for row in rows:
+        change(screen, {**row, "reason": _reason(row)}, manifests)
         for gate in (row["verdict"] or {}).get("gates", ()):
-            console.print(Text.assemble("       ", gate["metric"], ": ", gate["reason"]))
+            screen.body(f"{gate['outcome'].replace('_', ' ')}: {gate['reason']}", indent=7)
         if row["way_back"]:
-            console.print(f"     way back: {row['way_back']}", style="dim", markup=False)
+            screen.body(f"way back: {row['way_back']}", "dim")
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """The reason; where it only repeats the gates that follow, the verdict's word."""
+    verdict = row["verdict"]
+    if not verdict or row["event"] not in ("advanced", "promoted"):
+        return str(row["reason"])
+    return f"{verdict['outcome']} at look {verdict['look']}, on {verdict['units'][1]:,} units"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 LAST_LINES = 15
+_STEP = re.compile(r"Step \d+/\d+ : (FROM|RUN|COPY)")  # the ones that take time
 
 
 @task(name="image", cache_policy=NO_CACHE)
@@ -146,7 +148,6 @@ def _run(engine: DockerClient, recipe: Recipe, say: Say, environ: Mapping[str, s
         lines = engine.api.build(
             fileobj=context,
             custom_context=True,
-            labels=recipe.labels(),
             buildargs=build_args(environ),
             network_mode="host",  # pip reaches what this machine reaches, a proxy on loopback too
             rm=True,
@@ -162,8 +163,8 @@ def _follow(lines: Iterator[dict[str, Any]], say: Say) -> str:
     made = ""
     for line in lines:
         text = line.get("stream", "").strip()
-        if text.startswith("Step "):
-            say(text.splitlines()[0])
+        if _STEP.match(text):
+            say(text.splitlines()[0][:160])
         if text:
             last.append(text)
         if "error" in line:
@@ -190,6 +191,7 @@ def _settle(engine: DockerClient, made: str, base_layers: list[str], recipe: Rec
             built,
             settled,
             reference=recipe.reference,
+            labels=recipe.labels(),
             base_layers=base_layers,
             created=recipe.created,
         )

@@ -28,6 +28,12 @@ class Replay:
     log: Path
     summary: dict[str, Any] = field(default_factory=dict)
 
+    def begin(self) -> None:
+        """Have it send, once it is prepared."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.close()
+
     def finish(self) -> dict[str, Any]:
         """Wait until all of it has been sent, with its outcomes.
 
@@ -49,13 +55,15 @@ class Replay:
 
 @contextmanager
 def replay(folder: Path, gateway: str, since: str, until: str, rate: int) -> Iterator[Replay]:
-    """The traffic of a time range, for as long as a block lasts (or until it is all sent)."""
+    """The traffic of a time range, prepared at once and sent from ``begin`` to the block's end."""
     place = Path(tempfile.mkdtemp(prefix="slipway-replay-"))
     command = [sys.executable, str(folder / "replay.py"), "--gateway", f"http://{gateway}"]
     command += ["--from", since, "--until", until, "--rate", str(rate)]
-    command += ["--summary", str(place / "summary.json")]
+    command += ["--summary", str(place / "summary.json"), "--when-told"]
     with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=dict(os.environ)
+        )
     running = Replay(process, place / "summary.json", place / "log")
     try:
         yield running

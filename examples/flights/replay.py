@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
@@ -223,11 +224,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=600.0, help="requests per second")
     parser.add_argument("--outcome-after", type=float, default=2.0, help="seconds after the answer")
     parser.add_argument("--summary", type=Path, help="where to write the summary as JSON")
+    parser.add_argument(
+        "--when-told", action="store_true", help="prepare, then wait for a line on standard input"
+    )
     options = parser.parse_args()
     tally = Tally()
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, tally.stop)
-    seconds = asyncio.run(replay(prepared(options.since, options.until), options, tally))
+    flights = prepared(options.since, options.until)
+    if options.when_told and not sys.stdin.readline():
+        return  # whoever was to tell us is gone
+    seconds = asyncio.run(replay(flights, options, tally))
     told = json.dumps(tally.summary(seconds), indent=1)
     if options.summary:
         options.summary.write_text(told)
