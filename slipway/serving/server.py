@@ -136,7 +136,9 @@ def _respond_no_route(exchange: Exchange, allowed: str) -> None:
     if allowed:
         error = BadInput("the method is not allowed", where=path, do=f"use {allowed}", status=405)
     else:
-        error = BadInput("there is nothing here", where=path, do="POST to /invocations", status=404)
+        error = BadInput(
+            "there is nothing here", where=path, do="POST to /invocations, or see /v2", status=404
+        )
     headers = JSON + header_lines({"allow": allowed}) if allowed else JSON
     exchange.respond(error.status, _error_body(exchange.path)(error), headers)
 
