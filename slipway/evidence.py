@@ -7,28 +7,26 @@ nothing here counts requests as if they were independent: every figure is a sum 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
 
-BINS = 256
-"""Bins of a bounded metric's first values; the tests round against the claim they support."""
+BINS = 64
+"""Points, less one, among which a bounded metric's first values are spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """One metric in one arm. With y a unit's total of the metric (less ``centre`` per request)
-    and n its measured requests, all sums run over units.
+    """One metric in one arm. With n a unit's measured requests and y their total (less the
+    metric's ``centre`` for each request), all sums run over units.
 
     Args:
         units: units with a measured request.
-        events: units with a total other than zero (for rates: units with an event).
-        n, y: requests measured; total of the metric, centred.
+        events: units with any value other than zero (for rates: units with an event).
+        n, y: first-order sums.
         yy, ny, nn: second-order sums, for the variance of a ratio of totals.
         y4, y3n, y2n2, yn3, n4: fourth-order sums, for how far that variance may be trusted.
-        first, first2: sum of each unit's first measured value and of its square, centred.
-        bins: units by their first measured value, from ``low`` to ``high`` in ``BINS`` + 1
-            points (point i is low + i (high - low) / BINS; a value counts at the point below it).
-        ragged: whether any value lay between two points, so that rounding matters.
+        first, first2: sums of each unit's first measured value, less the centre, and its square.
+        bins: units by their first measured value, over ``BINS`` + 1 points from low to high; a
+            value between two points counts for each in proportion. Empty without bounds.
     """
 
     units: int = 0
@@ -45,18 +43,15 @@ class Sums:
     n4: float = 0.0
     first: float = 0.0
     first2: float = 0.0
-    bins: tuple[int, ...] = ()
-    ragged: bool = False
+    bins: tuple[float, ...] = ()
 
     def __add__(self, other: Sums) -> Sums:
-        """The sums of two disjoint sets of units."""
-        bins = tuple(a + b for a, b in zip(self.bins, other.bins, strict=True))
-        plain = {
-            f.name: getattr(self, f.name) + getattr(other, f.name)
-            for f in fields(self)
-            if f.name not in ("bins", "ragged")
-        }
-        return Sums(**plain, bins=bins, ragged=self.ragged or other.ragged)
+        """The sums of two disjoint sets of units, taken about the same centre."""
+        plain = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in _PLAIN}
+        return Sums(**plain, bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)))
+
+
+_PLAIN = tuple(f for f in fields(Sums) if f.name != "bins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +60,15 @@ class Measured:
 
     Args:
         low, high: bounds of its values, or None.
-        centre: what was taken off every value before summing (near the mean, for exactness).
         arms: arm name to its sums.
+        centre: what was taken off every value before summing: any constant near the mean, so
+            that sums of squares keep their digits.
     """
 
     low: float | None
     high: float | None
-    centre: float
     arms: Mapping[str, Sums]
+    centre: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,58 +76,72 @@ class Evidence:
     """What was seen on one route.
 
     Args:
-        units: arm name to how many units were assigned to it and seen.
+        units: arm name to how many units it was assigned and seen to serve.
+        metrics: a gate's ``evidence`` name to what was measured for it.
         shares: arm name to the share of units that the route gives it; empty where not known.
-        metrics: metric name to what was measured of it.
-        crossed: units seen in more than one arm (left out of every sum).
+        crossed: units seen in more than one arm; they are left out of every sum.
     """
 
     units: Mapping[str, int]
-    shares: Mapping[str, float]
     metrics: Mapping[str, Measured]
+    shares: Mapping[str, float] = field(default_factory=dict)
     crossed: int = 0
 
 
 class Tally:
-    """Gathers evidence from single values, in order of time: for tests and small inputs.
+    """Sums that grow by single values, in order of time: what a replay and a test need.
 
     Args:
         low, high: bounds of the metric, or None.
-        centre: subtracted from every value; any constant.
+        centre: see ``Measured``.
     """
 
-    def __init__(self, low: float | None, high: float | None, centre: float = 0.0) -> None:
-        self.low, self.high, self.centre = low, high, centre
-        self._seen: dict[str, dict[str, list[float]]] = {}
+    def __init__(
+        self, low: float | None = None, high: float | None = None, centre: float = 0.0
+    ) -> None:
+        self._bounds, self._centre = (low, high), centre
+        self._units: dict[str, dict[str, tuple[float, float, bool]]] = {}
+        self._totals: dict[str, list[float]] = {}
+        self._bins: dict[str, list[float]] = {}
 
     def add(self, arm: str, unit: str, value: float) -> None:
-        """One measured request: [requests, total, first value] of its unit."""
-        row = self._seen.setdefault(arm, {}).setdefault(unit, [0.0, 0.0, value])
-        row[0] += 1.0
-        row[1] += value
+        """One measured request of a unit."""
+        if arm not in self._units:
+            self._units[arm], self._totals[arm] = {}, [0.0] * len(_PLAIN)
+            self._bins[arm] = [] if None in self._bounds else [0.0] * (BINS + 1)
+        seen = self._units[arm].get(unit)
+        y = value - self._centre
+        if seen is None:
+            before, after = None, (1.0, y, value != 0.0)
+            self._begin(arm, value, y)
+        else:
+            before, after = seen, (seen[0] + 1.0, seen[1] + y, seen[2] or value != 0.0)
+        self._units[arm][unit] = after
+        old = _terms(*before) if before else (0.0,) * len(_terms(*after))
+        totals = self._totals[arm]
+        for i, (a, b) in enumerate(zip(old, _terms(*after), strict=True)):
+            totals[i] += b - a
+
+    def _begin(self, arm: str, value: float, y: float) -> None:
+        self._totals[arm][-2] += y
+        self._totals[arm][-1] += y * y
+        low, high = self._bounds
+        if low is not None and high is not None:
+            place = (value - low) / (high - low) * BINS
+            below = min(int(place), BINS - 1)
+            self._bins[arm][below] += 1.0 - (place - below)
+            self._bins[arm][below + 1] += place - below
 
     def measured(self) -> Measured:
         """The evidence so far."""
-        arms = {arm: self._sums(list(units.values())) for arm, units in self._seen.items()}
-        return Measured(self.low, self.high, self.centre, arms)
+        arms = {
+            arm: Sums(round(t[0]), round(t[1]), *t[2:], bins=tuple(self._bins[arm]))
+            for arm, t in self._totals.items()
+        }
+        return Measured(*self._bounds, arms, self._centre)
 
-    def _sums(self, rows: list[list[float]]) -> Sums:
-        c = self.centre
-        total: dict[str, Any] = dict.fromkeys((f.name for f in fields(Sums)), 0.0)
-        bins = [0] * (BINS + 1 if self.low is not None and self.high is not None else 0)
-        ragged = False
-        for n, whole, start in rows:
-            y, first = whole - c * n, start - c
-            terms = {
-                "n": n, "y": y, "yy": y * y, "ny": n * y, "nn": n * n,
-                "y4": y**4, "y3n": y**3 * n, "y2n2": y * y * n * n, "yn3": y * n**3, "n4": n**4,
-                "first": first, "first2": first * first,
-            }  # fmt: skip
-            for name, term in terms.items():
-                total[name] += term
-            if self.low is not None and self.high is not None:
-                place = (start - self.low) / (self.high - self.low) * BINS
-                bins[int(place)] += 1
-                ragged = ragged or place != int(place)
-        total |= {"units": len(rows), "events": sum(r[1] != 0 for r in rows)}
-        return Sums(**{**total, "bins": tuple(bins), "ragged": ragged})
+
+def _terms(n: float, y: float, event: bool) -> tuple[float, ...]:
+    """One unit's part of the sums, in the order of ``Sums`` up to n4."""
+    yy, ny, nn = y * y, n * y, n * n
+    return (1.0, float(event), n, y, yy, ny, nn, yy * yy, yy * ny, yy * nn, ny * nn, nn * nn)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TRUSTED_UNITS = 100.0
 """Effective units of each arm from which the normal approximation is used."""
 
+COUNTED = 0.9
+"""The part of a rate's alpha that goes to the test of counts, where that applies."""
+
 TUNED_UNITS = 10.0
 """The rho of the normal mixture, in units: tightest near ten times as many."""
 
@@ -127,11 +130,13 @@ class _Ratio:
 class _Bounded:
     """The exact comparison of the first measured value of each unit, on [low, high]."""
 
-    def __init__(self, measured: Measured, stable: Sums, candidate: Sums, weight: float) -> None:
+    def __init__(
+        self, measured: Measured, stable: Sums, candidate: Sums, share: float, weight: float
+    ) -> None:
         assert measured.low is not None and measured.high is not None
         self.log_weight = math.log(weight)
         self._low, self._range = measured.low, measured.high - measured.low
-        self._test = MeanComparison(*_points(candidate), *_points(stable))
+        self._test = MeanComparison(_points(candidate), _points(stable), share)
 
     def log_e(self, line: Line, *, above: bool) -> float:
         """Log e-value of the candidate being above (below) the line."""
@@ -166,14 +171,13 @@ class _NextEvent:
 Test = _Normal | _Bounded | _NextEvent
 
 
-def _points(sums: Sums) -> tuple[Array, Array, Array]:
-    """Distinct values in [0, 1] rounded down and up, and their counts."""
+def _points(sums: Sums) -> tuple[Array, Array]:
+    """Distinct values in [0, 1] and their counts."""
     import numpy as np
 
-    counts = np.asarray(sums.bins, float)
+    counts = np.asarray(sums.bins)
     used = np.flatnonzero(counts)
-    low = used / BINS
-    return low, np.minimum(low + 1.0 / BINS, 1.0) if sums.ragged else low, counts[used]
+    return used / BINS, counts[used]
 
 
 def compare(
@@ -229,13 +233,18 @@ def _lines(gate: Gate, stable: float, next_share: float) -> tuple[Line, Line, fl
 
 
 def _tests(measured: Measured, gate: Gate, s: Sums, c: Sums, share: float) -> list[Test]:
+    """The tests that apply, with their parts of alpha.
+
+    The exact test of first values speaks until the normal one, which uses every value, may be
+    trusted. Both have their part from the start, so the change costs nothing.
+    """
+    counted = gate.type == "rate" and gate.relative is not None
+    rest = 1.0 - COUNTED if counted else 1.0
     bounded = measured.low is not None and measured.high is not None
-    tests: list[Test] = []
-    if gate.type == "rate" and gate.relative is not None:
-        tests.append(_NextEvent(s, c, share, 0.8))
-    rest = 1.0 - (0.8 if tests else 0.0)
-    if bounded:
-        tests.append(_Bounded(measured, s, c, rest / 2))
-        rest /= 2
-    normal = _Normal(measured, s, c, rest)
-    return [*tests, normal] if normal.trusted else tests
+    normal = _Normal(measured, s, c, rest / 2 if bounded else rest)
+    tests: list[Test] = [_NextEvent(s, c, share, COUNTED)] if counted else []
+    if normal.trusted:
+        tests.append(normal)
+    elif bounded:
+        tests.append(_Bounded(measured, s, c, share, rest / 2))
+    return tests

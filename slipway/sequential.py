@@ -23,10 +23,7 @@ RATIOS = tuple(1.15 * 1.22**j for j in range(20))
 """The alternatives that ``next_event`` bets on: the rate is 1.15 to 50 times the null's."""
 
 STAKES = tuple(0.95 * 0.6**j for j in range(16))
-"""The stakes of ``log_wealth``, as a part of the largest that cannot ruin the bettor."""
-
-IDLE = 0.25
-"""The part of the purse that ``log_wealth`` never bets, so that a wrong bet loses little."""
+"""The stakes of ``MeanComparison``, as parts of the largest that cannot ruin the bettor."""
 
 
 def log_mean_exp(terms: Sequence[float]) -> float:
@@ -60,105 +57,116 @@ def next_event(baseline: int, candidate: int, share: float, ratio: float, *, abo
     return log_mean_exp(logs)
 
 
-def log_wealth(values: Array, counts: Array, means: Array, *, above: bool) -> Array:
-    """Log wealth, per hypothetical mean m, of betting that values in [0, 1] have a mean above m.
+def log_wealth(values: Array, counts: Array, means: Array, stakes: Array, *, above: bool) -> Array:
+    """Log wealth of betting that values in [0, 1] have a mean above each of ``means``.
 
-    Wealth is a mixture over fixed stakes of the product of 1 + stake (x - m): a supermartingale
-    if the values' mean, given those before, is at most m. Since each stake is fixed, the order
-    of the values does not matter, and values that are equal need only be counted.
+    Wealth is the product of 1 + stake (x - m), a supermartingale if the values' mean, given
+    those before, is at most m. The stake is fixed, so the order of the values does not matter.
+    Linear interpolation of the counts between neighbouring values only lowers it, since the
+    logarithm is concave.
 
     Args:
-        values, counts: the distinct values, and how often each was seen.
+        values, counts: distinct values, and how often (in fractions, if interpolated) each came.
         means: the means to be refuted, inside (0, 1).
+        stakes: shape (stakes, means).
         above: bet on a higher mean; otherwise on a lower one.
+
+    Returns:
+        Shape (stakes, means).
 
     Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
     JRSS B, 2024, arXiv 2010.09686.
     """
     import numpy as np
 
-    room = means if above else 1.0 - means  # the largest loss a unit stake can make
-    gain = (values[:, None] - means) if above else (means - values[:, None])
-    logs = np.stack([counts @ np.log1p(f * gain / room) for f in STAKES])
-    top = np.maximum(logs.max(axis=0), 0.0)
-    bets = np.exp(logs - top).mean(axis=0)
-    return np.asarray(top + np.log(IDLE * np.exp(-top) + (1.0 - IDLE) * bets))
-
-
-def grid(cells: int = 1000) -> Array:
-    """Points in (0, 1), closest near its ends, where rates live."""
-    import numpy as np
-
-    return np.asarray(np.sin(np.linspace(0.0, np.pi / 2, cells + 1)[1:-1]) ** 2)
+    gain = (values[:, None] - means) * (1.0 if above else -1.0)
+    return np.stack([counts @ np.log1p(row * gain) for row in stakes])
 
 
 class MeanComparison:
-    """Whether one bounded mean is above or below a line in another: exact, for two samples.
+    """Whether one bounded mean c is above or below a line in another, s: exact, for two samples.
 
     To refute "c <= slope*s + shift", multiply a bet that c is above slope*s + shift with a bet
-    that s is below itself, and take the worst s: whichever s is true, that product is a fair
-    bet. Both bets are evaluated on a grid, each rounded against the claim.
+    that s is below s, and take the worst s: whichever s is the true one, that product is a fair
+    bet. The purse is spread over ``STAKES``. A third of it ties the second bet to the first by
+    the arms' shares, which is best for an s near the truth; the others make one bet alone,
+    which is best for an s far off. s is searched over cells of (0, 1), closest near the ends,
+    where rates live; in each cell both bets are taken where they are weakest.
 
     Args:
-        c_low, c_high: the candidate's distinct values rounded down, and up.
-        c_counts: how often.
-        s_low, s_high, s_counts: the same of the baseline.
+        candidate, stable: distinct values and their counts.
+        share: the candidate's share of the units of both; a wrong one costs power only.
     """
 
     def __init__(
-        self, c_low: Array, c_high: Array, c_counts: Array, s_low: Array, s_high: Array,
-        s_counts: Array,
-    ) -> None:  # fmt: skip
-        self.grid = grid()
-        self._c = {
-            True: log_wealth(c_low, c_counts, self.grid, above=True),
-            False: log_wealth(c_high, c_counts, self.grid, above=False),
+        self,
+        candidate: tuple[Array, Array],
+        stable: tuple[Array, Array],
+        share: float,
+        cells: int = 600,
+    ) -> None:
+        import numpy as np
+
+        points = np.sin(np.linspace(0.0, np.pi / 2, cells + 1)) ** 2
+        self._low, self._high, self._grid = points[:-1], points[1:], points[1:-1]
+        self._bets = {
+            above: self._wealth(candidate, stable, share, above) for above in (True, False)
         }
-        self._s = {
-            True: log_wealth(s_low, s_counts, self.grid, above=True),
-            False: log_wealth(s_high, s_counts, self.grid, above=False),
-        }
+
+    def _wealth(
+        self,
+        candidate: tuple[Array, Array],
+        stable: tuple[Array, Array],
+        share: float,
+        above: bool,
+    ) -> tuple[Array, Array]:
+        """Log wealth per stake and grid point of the bets on c and on s; 0 beyond the grid."""
+        import numpy as np
+
+        m = self._grid
+        stakes = np.outer(STAKES, 1.0 / (m if above else 1.0 - m))
+        most = STAKES[0] / (1.0 - m if above else m)
+        tied = np.minimum(stakes * share / (1.0 - share), most)
+        c = log_wealth(*candidate, m, stakes, above=above)
+        s = log_wealth(*stable, m, tied, above=not above)
+        return self._pad(c, above), self._pad(s, not above)
+
+    @staticmethod
+    def _pad(wealth: Array, above: bool) -> Array:
+        """No bet (log wealth 0) is made on a mean above 1 or below 0."""
+        import numpy as np
+
+        return np.pad(wealth, ((0, 0), (0, 1) if above else (1, 0)))
 
     def log_e(self, slope: float, shift: float, *, above: bool) -> float:
-        """Log e-value of: c is above (below) slope*s + shift."""
+        """Log e-value of c being above (below) slope*s + shift, for a slope of at least 0."""
         import numpy as np
 
-        edges = np.concatenate(([0.0], self.grid, [1.0]))
-        low, high = edges[:-1], edges[1:]  # the true s lies in one of these cells
-        # A bet on c above a line is weakest at the cell's upper end, where the line is highest;
-        # a bet on s being lower than it is, is weakest at the lower end.
-        line = slope * (high if above else low) + shift
+        # The line is hardest to beat at the end of the cell where it reaches furthest. Where it
+        # leaves [0, 1] even there, no c could be on its wrong side.
+        line = slope * (self._high if above else self._low) + shift
         possible = line >= 0.0 if above else line <= 1.0
-        mine = self._look_up(self._c[above], line, above=above)
-        theirs = self._look_up(self._s[not above], low if above else high, above=not above)
-        total = mine + theirs
-        # Where the line cannot be met by any c in [0, 1], the null is impossible.
-        return float(np.min(total[possible])) if possible.any() else math.inf
-
-    def _look_up(self, wealth: Array, at: Array, *, above: bool) -> Array:
-        """Wealth at the nearest grid point that claims no more than ``at`` does."""
-        import numpy as np
-
-        if above:  # wealth falls in m: take the next point up; beyond the last, no bet
-            index = np.searchsorted(self.grid, at, side="left")
-            padded = np.append(wealth, 0.0)
-        else:  # wealth rises in m: take the next point down
-            index = np.searchsorted(self.grid, at, side="right")
-            padded = np.insert(wealth, 0, 0.0)
-        return np.asarray(padded[index])
+        if not possible.any():
+            return math.inf
+        # A bet's wealth is rounded to the next point that claims less.
+        at = np.searchsorted(self._grid, line[possible], side="left" if above else "right")
+        mine, theirs = self._bets[above]
+        c, s = mine[:, at], theirs[:, possible]
+        logs = np.concatenate((c + s, c, s))
+        top = logs.max(axis=0)
+        return float((top + np.log(np.exp(logs - top).mean(axis=0))).min())
 
     def bound(self, alpha: float, *, upper: bool) -> float:
         """The upper (lower) end of c - s, which holds at all times with a chance of 1 - alpha."""
         need = math.log(1.0 / alpha)
-        low, high = -1.0, 1.0
+        inside, outside = (-1.0, 1.0) if upper else (1.0, -1.0)
         for _ in range(14):  # to 1e-4 of the range
-            middle = (low + high) / 2
-            refuted = self.log_e(1.0, middle, above=not upper) >= need
-            if refuted == upper:
-                high = middle
+            middle = (inside + outside) / 2
+            if self.log_e(1.0, middle, above=not upper) >= need:
+                outside = middle
             else:
-                low = middle
-        return high if upper else low
+                inside = middle
+        return outside
 
 
 def normal_log_mixture(s: float, v: float, rho: float, *, one_sided: bool) -> float:

@@ -48,7 +48,7 @@ class LogEvidence:
         try:
             connection.execute(
                 "CREATE TEMP TABLE seen AS SELECT * FROM judged WHERE model = ? AND route = ? "
-                "AND \"at\" >= ? AND \"at\" < ?",
+                'AND "at" >= ? AND "at" < ?',
                 [model, route, since, until],
             )
             return summarise(connection, "seen", metrics, self._shares)
@@ -78,27 +78,27 @@ def summarise(
     ).fetchall()
     crossed = connection.execute("SELECT count(*) FROM assigned WHERE crossed").fetchone()
     measured = {m.name: _measure(connection, table, m) for m in metrics}
-    return Evidence(dict(units), dict(shares), measured, crossed[0] if crossed else 0)
+    return Evidence(dict(units), measured, dict(shares), crossed[0] if crossed else 0)
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, table: str, metric: Metric) -> Measured:
     connection.execute(  # noqa: S608
         f"CREATE OR REPLACE TEMP TABLE per_unit AS SELECT t.unit, min(t.arm) AS arm, "
-        f"count(v)::DOUBLE AS n, sum(v) AS y, arg_min(v, \"at\") AS first, min(v) AS low, "
-        f"max(v) AS high FROM (SELECT \"at\", arm, unit, ({metric.sql()})::DOUBLE AS v FROM {table}) t "
+        f'count(v)::DOUBLE AS n, sum(v) AS y, arg_min(v, "at") AS first, min(v) AS low, '
+        f'max(v) AS high FROM (SELECT "at", arm, unit, ({metric.sql()})::DOUBLE AS v FROM {table}) t '
         "JOIN assigned a ON t.unit = a.unit AND NOT a.crossed WHERE v IS NOT NULL GROUP BY t.unit"
     )
     low, high, centre = _row(
         connection, "SELECT min(low), max(high), sum(y) / sum(n) FROM per_unit"
     )
     if centre is None:
-        return Measured(metric.low, metric.high, 0.0, {})
+        return Measured(metric.low, metric.high, {})
     _check(metric, low, high)
     arms = {
         arm: _sums(connection, arm, metric, centre)
         for (arm,) in connection.execute("SELECT DISTINCT arm FROM per_unit").fetchall()
     }
-    return Measured(metric.low, metric.high, centre, arms)
+    return Measured(metric.low, metric.high, arms, centre)
 
 
 def _check(metric: Metric, low: float, high: float) -> None:
@@ -124,22 +124,24 @@ def _sums(connection: duckdb.DuckDBPyConnection, arm: str, metric: Metric, centr
         {"arm": arm, "centre": centre},
     )
     keys = ["units", "events", "n", "y", *_ORDERS, "first", "first2"]
-    bins, ragged = _bins(connection, arm, metric)
-    return Sums(**dict(zip(keys, plain, strict=True)), bins=bins, ragged=ragged)
+    return Sums(**dict(zip(keys, plain, strict=True)), bins=_bins(connection, arm, metric))
 
 
-def _bins(
-    connection: duckdb.DuckDBPyConnection, arm: str, metric: Metric
-) -> tuple[tuple[int, ...], bool]:
+def _bins(connection: duckdb.DuckDBPyConnection, arm: str, metric: Metric) -> tuple[float, ...]:
+    """Units by first value; one between two points counts for each in proportion."""
     if metric.low is None or metric.high is None:
-        return (), False
+        return ()
     rows = connection.execute(
-        "SELECT floor(p)::INTEGER, count(*), bool_or(p <> floor(p)) FROM (SELECT (first - $low) / "
-        "($high - $low) * $bins AS p FROM per_unit WHERE arm = $arm) GROUP BY 1",
+        "SELECT low, sum(1 - (p - low)), sum(p - low) FROM (SELECT p, "
+        "least(floor(p), $bins - 1)::INTEGER AS low FROM (SELECT (first - $low) / ($high - $low) "
+        "* $bins AS p FROM per_unit WHERE arm = $arm)) GROUP BY low",
         {"arm": arm, "low": metric.low, "high": metric.high, "bins": BINS},
     ).fetchall()
-    counts = {place: count for place, count, _ in rows}
-    return tuple(counts.get(i, 0) for i in range(BINS + 1)), any(r[2] for r in rows)
+    bins = [0.0] * (BINS + 1)
+    for place, below, above in rows:
+        bins[place] += below
+        bins[place + 1] += above
+    return tuple(bins)
 
 
 def _row(
