@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.errors import ExpectationError, SlipwayError
-from slipway.release import Check, digest, digest_bytes, digest_file
+from slipway.release import Check, digest, digest_file
 
 FILES = ("suite.json", "fixed_set.toml", "edge_cases.jsonl", "gates.toml")
 OFFLINE_METRICS = (
@@ -30,7 +30,65 @@ OFFLINE_METRICS = (
 )
 LOWER_IS_BETTER = ("brier", "calibration_error", "latency_p99_ms", "mae", "rmse")
 BOUNDS = ("min", "max", "not_worse_than_stable")
-MUSTS = ("between", "finite", "not_higher_than", "not_lower_than", "refused", "same_as")
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _changed(slack: str) -> Rule:
+    """A demand on the answer to the same request with some of its values changed."""
+
+    def holds(told: Any) -> bool:
+        known = isinstance(told, Mapping) and {"change"} <= set(told) <= {"change", slack}
+        return known and isinstance(told["change"], Mapping) and _number(told.get(slack, 0.0))
+
+    return holds, f'{{"change": {{column: value}}, "{slack}": number}}'
+
+
+MUSTS: Mapping[str, Rule] = {
+    "between": (
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(_number, v)) and v[0] <= v[1],
+        "[low, high]",
+    ),
+    "finite": (lambda v: v is True, "true"),
+    "not_higher_than": _changed("slack"),
+    "not_lower_than": _changed("slack"),
+    "refused": (lambda v: v is True, "true"),
+    "same_as": _changed("tolerance"),
+}
+CASE: Mapping[str, Rule] = {
+    "name": (_text, "a text that is not empty"),
+    "input": (lambda v: isinstance(v, Mapping), "an object of columns and values"),
+    "must": (lambda v: isinstance(v, Mapping) and bool(v), f"at least one of {', '.join(MUSTS)}"),
+    "why": (_text, "a text that is not empty"),
+    "since": (_text, "a date as text"),
+}
+FIXED: Mapping[str, Rule] = {
+    "file": (_text, "a file's name"),
+    "digest": (_text, "sha256: and 64 hex digits"),
+    "rows": (lambda v: type(v) is int and v > 0, "a whole number from 1"),
+}
+OFFLINE: Mapping[str, Rule] = {
+    "metric": (lambda v: v in OFFLINE_METRICS, ", ".join(OFFLINE_METRICS)),
+    "slice": (_text, "a column's name"),
+    "min_rows": (lambda v: type(v) is int and v > 0, "a whole number from 1"),
+    **dict.fromkeys(BOUNDS, (_number, "a finite number")),
+}
+
+
+def _wrong(place: str, found: Mapping[str, Any], rules: Mapping[str, Rule]) -> list[str]:
+    """The values that break their rule, each with its place, what was found, what is allowed."""
+    return [
+        f"{place}{key}: found {value!r:.80} (allowed: {rules[key][1]})"
+        for key, value in found.items()
+        if key in rules and not rules[key][0](value)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +171,7 @@ def load(folder: Path) -> Pack:
         )
     faults: list[str] = []
     suite = _read(faults, folder / "suite.json", json.loads, {})
-    if not suite.get("expectations"):
+    if not isinstance(suite, Mapping) or not suite.get("expectations"):
         faults.append("suite.json: it holds no expectations (allowed: at least one)")
     fixed = _fixed_set(faults, folder)
     cases = _edge_cases(faults, folder / "edge_cases.jsonl")
@@ -141,69 +199,85 @@ def _read(faults: list[str], path: Path, parse: Callable[[str], Any], empty: Any
 
 def _fixed_set(faults: list[str], folder: Path) -> FixedSet | None:
     raw = _read(faults, folder / "fixed_set.toml", tomllib.loads, {})
-    wrong = [key for key in ("file", "digest", "rows") if key not in raw]
+    wrong = [f"fixed_set.toml: lacks {key}" for key in FIXED if key not in raw]
+    wrong += _wrong("fixed_set.toml: ", raw, FIXED)
+    path = folder / str(raw.get("file", ""))
+    if not wrong and not path.is_file():
+        wrong = [f"fixed_set.toml: the file '{raw['file']}' is not there"]
     if wrong:
-        faults.append(f"fixed_set.toml: lacks {', '.join(wrong)}")
+        faults += wrong
         return None
-    path = folder / raw["file"]
-    if not path.is_file():
-        faults.append(f"fixed_set.toml: the file '{raw['file']}' is not there")
-        return None
-    actual = digest_bytes(path.read_bytes())
+    actual = digest_file(path)
     if actual != raw["digest"]:
         faults.append(
             f"fixed_set.toml: '{raw['file']}' gives {actual}, not {raw['digest']}: the fixed "
             "dataset was changed; restore it, or freeze a new one under a new digest"
         )
-    return FixedSet(path, raw["digest"], int(raw["rows"]))
+    return FixedSet(path, raw["digest"], raw["rows"])
 
 
 def _edge_cases(faults: list[str], path: Path) -> tuple[EdgeCase, ...]:
     cases: list[EdgeCase] = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    lines = _read(faults, path, str.splitlines, [])
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        place = f"edge_cases.jsonl:{number}"
         try:
             raw = json.loads(line)
-            case = EdgeCase(**raw)
-        except (ValueError, TypeError) as error:
-            faults.append(f"{place}: {error} (allowed: name, input, must, why, since)")
+        except ValueError as error:
+            faults.append(f"{path.name}:{number}: cannot be read: {error}")
             continue
-        unknown = sorted(set(case.must) - set(MUSTS))
-        if unknown or not case.must:
-            faults.append(f"{place}: must {unknown or 'nothing'} (allowed: {', '.join(MUSTS)})")
-        if any(c.name == case.name for c in cases):
-            faults.append(f"{place}: the name '{case.name}' is taken")
-        cases.append(case)
-    if not cases:
-        faults.append("edge_cases.jsonl: it holds no cases (allowed: at least one)")
+        wrong = _case_faults(f"{path.name}:{number}", raw, {c.name for c in cases})
+        faults += wrong
+        if not wrong:
+            cases.append(EdgeCase(**raw))
+    if not any(line.strip() for line in lines):
+        faults.append(f"{path.name}: it holds no cases (allowed: at least one)")
     return tuple(cases)
 
 
-def _offline(faults: list[str], raw: Sequence[Mapping[str, Any]]) -> tuple[OfflineGate, ...]:
-    gates: list[OfflineGate] = []
-    allowed = {"metric", "slice", "min_rows", *BOUNDS}
-    for index, gate in enumerate(raw):
-        place = f"gates.toml: offline.{index}"
-        unknown = sorted(set(gate) - allowed)
-        bounds = [b for b in BOUNDS if b in gate]
-        if unknown:
-            faults.append(f"{place}: unknown key {unknown} (allowed: {', '.join(sorted(allowed))})")
-        if gate.get("metric") not in OFFLINE_METRICS:
-            faults.append(
-                f"{place}.metric: found {gate.get('metric')!r} "
-                f"(allowed: {', '.join(OFFLINE_METRICS)})"
-            )
-        elif len(bounds) != 1:
-            faults.append(f"{place}: has {len(bounds)} bounds (allowed: one of {', '.join(BOUNDS)})")
-        else:
-            limit = float(gate[bounds[0]])
-            options = {k: gate[k] for k in ("slice", "min_rows") if k in gate}
-            gates.append(OfflineGate(gate["metric"], bounds[0], limit, **options))
-    if not raw:
+def _case_faults(place: str, raw: Any, taken: set[str]) -> list[str]:
+    if not isinstance(raw, Mapping) or set(raw) != set(CASE):
+        keys = sorted(raw) if isinstance(raw, Mapping) else raw
+        return [f"{place}: found {keys!r:.80} (allowed: exactly {', '.join(CASE)})"]
+    wrong = _wrong(f"{place}: ", raw, CASE)
+    if wrong:
+        return wrong
+    unknown = sorted(set(raw["must"]) - set(MUSTS))
+    if unknown:
+        wrong.append(f"{place}: must {', '.join(unknown)} (allowed: {', '.join(MUSTS)})")
+    if "refused" in raw["must"] and len(raw["must"]) > 1:
+        wrong.append(f"{place}: must be refused, and answered (allowed: one of them)")
+    if raw["name"] in taken:
+        wrong.append(f"{place}: the name '{raw['name']}' is taken")
+    return wrong + _wrong(f"{place}: must ", raw["must"], MUSTS)
+
+
+def _offline(faults: list[str], raw: Any) -> tuple[OfflineGate, ...]:
+    if not isinstance(raw, list) or not raw:
         faults.append("gates.toml: it holds no [[offline]] gate (allowed: at least one)")
+        return ()
+    gates: list[OfflineGate] = []
+    for index, gate in enumerate(raw):
+        wrong = _offline_faults(f"gates.toml: offline.{index}", gate)
+        faults += wrong
+        if not wrong:
+            bound = next(b for b in BOUNDS if b in gate)
+            options = {k: gate[k] for k in ("slice", "min_rows") if k in gate}
+            gates.append(OfflineGate(gate["metric"], bound, float(gate[bound]), **options))
     return tuple(gates)
+
+
+def _offline_faults(place: str, gate: Any) -> list[str]:
+    if not isinstance(gate, Mapping):
+        return [f"{place}: found {gate!r:.80} (allowed: a table)"]
+    wrong = [f"{place}: unknown key '{key}' (allowed: {', '.join(OFFLINE)})"
+             for key in sorted(set(gate) - set(OFFLINE))]  # fmt: skip
+    wrong += _wrong(f"{place}.", {"metric": None, **gate}, OFFLINE)
+    bounds = [b for b in BOUNDS if b in gate]
+    if len(bounds) != 1:
+        wrong.append(f"{place}: has {len(bounds)} bounds (allowed: one of {', '.join(BOUNDS)})")
+    return wrong
 
 
 def _live(faults: list[str], live: Mapping[str, Any]) -> None:
@@ -279,13 +353,19 @@ _FIGURES: dict[str, Callable[[Any, Any], float | None]] = {
 def check_offline(gate: OfflineGate, scored: Scored, stable: Scored | None) -> Check:
     """One offline gate's result. A comparison without a stable release is *no baseline*."""
     if gate.bound == "not_worse_than_stable" and stable is None:
-        return Check(gate.name, "pass", "no baseline: the first release has nothing to compare with")
+        return Check(
+            gate.name, "pass", "no baseline: the first release has nothing to compare with"
+        )
     if gate.slice:
         return _check_slices(gate, scored, stable)
-    return _judge(gate, figure(gate.metric, scored), stable and figure(gate.metric, stable))
+    return _judge(
+        gate, figure(gate.metric, scored), figure(gate.metric, stable) if stable else None
+    )
 
 
 def _check_slices(gate: OfflineGate, scored: Scored, stable: Scored | None) -> Check:
+    if gate.slice not in scored.slices:
+        return Check(gate.name, "not_measured", f"the fixed dataset has no column '{gate.slice}'")
     groups: dict[str, list[int]] = {}
     for row, value in enumerate(scored.slices[gate.slice]):
         groups.setdefault(value, []).append(row)
@@ -331,7 +411,9 @@ def check_edge_case(case: EdgeCase, answer: Callable[[Mapping[str, Any]], float 
         answer: asks the bundle; None means that it refused the request as the caller's fault.
     """
     mine = answer(case.input)
-    faults = [f for must, told in case.must.items() if (f := _breach(case, must, told, mine, answer))]
+    faults = [
+        f for must, told in case.must.items() if (f := _breach(case, must, told, mine, answer))
+    ]
     name = f"edge case: {case.name}"
     if faults:
         return Check(name, "fail", "; ".join(faults), _rounded(mine))
@@ -352,7 +434,7 @@ def _breach(
 ) -> str:
     """What breaks one demand, or nothing."""
     if must == "refused":
-        return "" if (mine is None) == bool(told) else "it was answered, and must be refused"
+        return "" if mine is None else "it was answered, and must be refused"
     if mine is None:
         return "it was refused, and must be answered"
     if must == "finite":
@@ -364,10 +446,11 @@ def _breach(
     if other is None:
         return f"with {told['change']} it was refused"
     gap = mine - other
-    broken = {
-        "not_lower_than": -gap > told.get("slack", 0.0),
-        "not_higher_than": gap > told.get("slack", 0.0),
-        "same_as": abs(gap) > told.get("tolerance", 0.0),
+    # Told as what must hold: an answer that is no number compares as false, and so breaks it.
+    kept = {
+        "not_lower_than": gap >= -told.get("slack", 0.0),
+        "not_higher_than": gap <= told.get("slack", 0.0),
+        "same_as": abs(gap) <= told.get("tolerance", 0.0),
     }[must]
     wanted = must.replace("_", " ")
-    return f"{mine:.4f} is {wanted} {other:.4f} (with {told['change']}) broken" if broken else ""
+    return "" if kept else f"{mine:.4f} must be {wanted} {other:.4f} (with {told['change']})"
