@@ -32,6 +32,7 @@ _APP = (
     "release.py",
     "serving/__init__.py",
     "serving/batch.py",
+    "serving/connection.py",
     "serving/engine.py",
     "serving/exchange.py",
     "serving/http1.py",

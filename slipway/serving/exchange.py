@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slipway.serving.http1 import Connection
+    from slipway.serving.connection import Connection
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 JSON = b"content-type: application/json\r\n"
@@ -48,6 +48,10 @@ class Exchange:
         size: bytes of body received.
         limit: the body limit; ``admit`` may change it.
         keep_alive: whether the connection outlives the answer.
+        chunkable: whether the client understands an answer in chunks (HTTP/1.1).
+        complete: whether the whole request is there.
+        handed: whether the handler has been called.
+        started: whether an answer has begun.
         answered: whether the answer is complete.
         gone: whether the client has left; answering is then without effect.
         on_gone: called when the client leaves before the answer is complete.
@@ -55,43 +59,30 @@ class Exchange:
             has caught up.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_chunks",
-        "_held",
-        "answered",
-        "body",
-        "complete",
-        "connection",
-        "gone",
-        "handed",
-        "headers",
-        "keep_alive",
-        "limit",
-        "method",
-        "on_flow",
-        "on_gone",
-        "path",
-        "query",
-        "size",
-        "started",
-    )
+    # Defaults stand in the class: an exchange is made per request, and most need none changed.
+    body = b""
+    size = 0
+    keep_alive = chunkable = True
+    complete = handed = started = answered = gone = False
+    on_gone: Callable[[], None] | None = None
+    on_flow: Callable[[bool], None] | None = None
+    _parts: list[bytes] | None = None
+    _held: bytes = b""
+    _chunked = False
 
-    def __init__(self, connection: Connection, method: bytes, target: bytes) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        method: bytes,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        limit: int,
+    ) -> None:
         self.connection = connection
         self.method = method
         self.path, _, self.query = target.partition(b"?")
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.limit = connection.limits.body
-        self.complete = self.handed = self.started = self.answered = self.gone = False
-        self.keep_alive = True
-        self.on_gone: Callable[[], None] | None = None
-        self.on_flow: Callable[[bool], None] | None = None
-        self._chunks: list[bytes] = []
-        self.size = 0
-        self._held: bytes | None = None
-        self._chunked = False
+        self.headers = headers
+        self.limit = limit
 
     def respond(self, status: int, body: bytes = b"", headers: bytes = b"") -> None:
         """Answer, whole.
@@ -101,20 +92,26 @@ class Exchange:
             body: the body; left out for HEAD, whose length is still told.
             headers: rendered lines, each ended by CRLF (see `header_lines`).
         """
-        if self.started:
-            raise RuntimeError("this request is answered already")
-        self.started = self.answered = True
+        connection = self._begin()
+        self.answered = True
         if self.gone:
             return
-        if not self.complete:
-            self.keep_alive = False
-        if status in (204, 304):
-            head = self._head(status, headers)
-            body = b""
+        if self.method == b"HEAD" or status in (204, 304):
+            data = self._bodiless(status, body, headers)
         else:
-            head = self._head(status, b"%bcontent-length: %d\r\n" % (headers, len(body)))
-        self._send(head if self.method == b"HEAD" else head + body)
-        self.connection.advance()
+            data = b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+                STATUS_LINES[status],
+                connection.server.date,
+                b"" if self.keep_alive else _CLOSE,
+                headers,
+                len(body),
+                body,
+            )
+        if connection.turn is self:
+            connection.transport.write(data)
+            connection.advance()
+        else:
+            self._held = data
 
     def refuse(self, status: int, what: str, where: str = "", do: str = "") -> None:
         """Answer with an error's JSON body."""
@@ -127,71 +124,81 @@ class Exchange:
             length: the body's length where it is known; else it is sent in chunks, or until the
                 connection closes to a client of HTTP/1.0.
         """
-        if self.started:
-            raise RuntimeError("this request is answered already")
-        self.started = True
+        connection = self._begin()
         if self.gone:
             return
         if length is not None:
             headers += b"content-length: %d\r\n" % length
-        elif self.connection.parser.get_http_version() == "1.1":
+        elif self.chunkable:
             headers += b"transfer-encoding: chunked\r\n"
-            self._chunked = True
+            self._chunked = self.method != b"HEAD"
         else:
             self.keep_alive = False
-        if not self.complete:
-            self.keep_alive = False
-        self._send(self._head(status, headers))
+        close = b"" if self.keep_alive else _CLOSE
+        connection.transport.write(
+            b"%b%b%b%b\r\n" % (STATUS_LINES[status], connection.server.date, close, headers)
+        )
 
     def write(self, chunk: bytes) -> None:
         """Send a part of a streamed answer; see ``on_flow`` for when to hold back."""
         if self.gone or not chunk or self.method == b"HEAD":
             return
-        self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
+        self.connection.transport.write(data)
 
     def end(self) -> None:
         """End a streamed answer."""
         self.answered = True
         if self.gone:
             return
-        if self._chunked and self.method != b"HEAD":
-            self._send(b"0\r\n\r\n")
+        if self._chunked:
+            self.connection.transport.write(b"0\r\n\r\n")
         self.connection.advance()
 
     def abort(self) -> None:
         """Cut a streamed answer off, so that the client sees that it is not whole."""
         self.answered = True
-        self.connection.abort()
+        self.connection.transport.abort()
 
-    def _head(self, status: int, headers: bytes) -> bytes:
-        server = self.connection.server
-        close = b"" if self.keep_alive and not server.draining else _CLOSE
-        return b"%b%b%b%b\r\n" % (STATUS_LINES[status], server.date, close, headers)
+    def _begin(self) -> Connection:
+        if self.started:
+            raise RuntimeError("this request is answered already")
+        self.started = True
+        connection = self.connection
+        if connection.server.draining or not self.complete:
+            self.keep_alive = False
+        return connection
 
-    def _send(self, data: bytes) -> None:
-        if self.connection.turn is self:
-            self.connection.transport.write(data)
-        else:  # refused before its turn: kept until the answers before it are out
-            self._held = data
+    def _bodiless(self, status: int, body: bytes, headers: bytes) -> bytes:
+        close = b"" if self.keep_alive else _CLOSE
+        length = b"" if status in (204, 304) else b"content-length: %d\r\n" % len(body)
+        date = self.connection.server.date
+        return b"%b%b%b%b%b\r\n" % (STATUS_LINES[status], date, close, headers, length)
+
+    # What the connection calls.
 
     def receive(self, chunk: bytes) -> bool:
         """Take a part of the body; False if it is too much."""
+        if not self.size:
+            self.body = chunk
+        else:
+            if self._parts is None:
+                self._parts = [self.body]
+            self._parts.append(chunk)
         self.size += len(chunk)
-        if self.size > self.limit:
-            self._chunks.clear()
-            return False
-        self._chunks.append(chunk)
-        return True
+        if self.size <= self.limit:
+            return True
+        self.body, self._parts = b"", None
+        return False
 
     def received(self) -> None:
-        """The body is whole."""
-        chunks = self._chunks
-        self.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._chunks = []
+        """The request is whole."""
+        if self._parts is not None:
+            self.body, self._parts = b"".join(self._parts), None
         self.complete = True
 
     def release(self) -> None:
         """Its turn has come: send what was held."""
-        if self._held is not None:
+        if self._held:
             self.connection.transport.write(self._held)
-            self._held = None
+            self._held = b""
