@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FORMS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 LEAST_ROWS = 200
 LEAST_OF_A_CLASS = 20
+MOSTLY = 0.9
 YES = ("1", "true", "yes", "y", "t", "positive", "pos")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d|$)")
 CODE = re.compile(r"[+-]?0\d")
@@ -173,11 +174,22 @@ def _kind(column: pd.Series[Any], form: str) -> str:
         return "number"
     if held != "string":
         return "date" if held.startswith(("date", "time")) else held
+    return _kind_of_texts(values, form)
+
+
+def _kind_of_texts(values: pd.Series[Any], form: str) -> str:
+    """What texts stand for. Only in CSV is a number written as one."""
+    import pandas as pd
+
     if values.str.match(DATE).all():
         return "date"
-    # Only in CSV is a number written as text; a text column of Parquet is text on purpose.
-    counted = form == "csv" and not values.str.match(CODE).any()
-    return "number" if counted and pd.to_numeric(values, errors="coerce").notna().all() else "text"
+    if form == "parquet" or values.str.match(CODE).any():
+        return "text"
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().mean() <= MOSTLY:
+        return "text"
+    odd = values[numbers.isna()]
+    return "number" if odd.empty else f"numbers, but for {odd.iloc[0]!r}: mend the file"
 
 
 def _useless(column: pd.Series[Any], kind: str) -> str:

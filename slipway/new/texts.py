@@ -130,10 +130,12 @@ def write_expectations(
     place, features = folder / "expectations" / told.model, told.columns.features
     target, two_valued = rows[told.roles.target], told.columns.target.two_valued
     suite = pack.suite(told.model, rows, features, told.roles.target)
-    (place / "suite.json").write_text(json.dumps(suite, indent=1, ensure_ascii=False) + "\n")
+    (place / "suite.json").write_text(
+        json.dumps(suite, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     cases = pack.edge_cases(rows, features, pack.sane(target, two_valued), told.today)
     lines = [json.dumps(case, ensure_ascii=False) + "\n" for case in cases]
-    (place / "edge_cases.jsonl").write_text("".join(lines))
+    (place / "edge_cases.jsonl").write_text("".join(lines), encoding="utf-8")
     task = "classification" if two_valued else "regression"
     _write(place / "gates.toml", f"gates_{task}.toml", today=told.today, **bounds)
 
@@ -171,8 +173,8 @@ def measured(bounds: Mapping[str, float]) -> str:
 
 
 def _write(path: Path, template: str, /, **values: Any) -> None:
-    text = (TEMPLATES / f"{template}.txt").read_text()
-    path.write_text(string.Template(text).substitute(values))
+    text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+    path.write_text(string.Template(text).substitute(values), encoding="utf-8")
 
 
 def _yaml(text: str) -> str:

@@ -60,6 +60,7 @@ def test_useless_columns_are_left_out_with_reasons(tmp_path):
         row=range(1000, 1000 + ROWS),
         token=[f"t{i}" for i in range(ROWS)],
         day=pd.date_range("2025-01-01", periods=ROWS).strftime("%Y-%m-%d"),
+        price=["n/a" if i == 5 else i * 1.5 for i in range(ROWS)],
     )
     left_out = look(_csv(tmp_path, table), Roles("y")).left_out
     assert left_out == {
@@ -68,6 +69,7 @@ def test_useless_columns_are_left_out_with_reasons(tmp_path):
         "row": "another whole number in every row: an id",
         "token": f"{ROWS} different texts in {ROWS} rows: ids or free text",
         "day": "dates: derive numbers from it, such as the weekday",
+        "price": "numbers, but for 'n/a': mend the file",
     }
 
 
