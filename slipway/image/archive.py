@@ -18,7 +18,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +31,13 @@ _BUILDERS = ("Hostname", "Image")  # the build's own container and its parent im
 
 
 def settle(
-    source: Path, target: Path, *, reference: str, base_layers: Sequence[str], created: int
+    source: Path,
+    target: Path,
+    *,
+    reference: str,
+    labels: Mapping[str, str],
+    base_layers: Sequence[str],
+    created: int,
 ) -> str:
     """Write an archive again with nothing in it but what it is made of.
 
@@ -39,6 +45,7 @@ def settle(
         source: an archive of one image, as ``docker save`` writes it.
         target: where the new archive goes.
         reference: the name and tag that loading it sets.
+        labels: what the image shall say of itself, besides what its Dockerfile does.
         base_layers: the base image's layers by digest; those at the start are kept as they are.
         created: seconds since 1970 that the image and the files of its own layers are dated.
 
@@ -59,7 +66,7 @@ def settle(
                 diff_ids.append(_digest(stream))
                 if diff_ids[-1] not in diff_ids[:-1]:
                     _add(new, _file(diff_ids[-1], "tar"), stream)
-        text = canonical(_settled_config(config, diff_ids, created))
+        text = canonical(_settled_config(config, diff_ids, labels, created))
         image_id = digest_bytes(text)
         manifest = {
             "Config": _file(image_id, "json"),
@@ -83,13 +90,14 @@ def _settled(layer: IO[bytes], created: int) -> IO[bytes]:
 
 
 def _settled_config(
-    config: dict[str, Any], diff_ids: Sequence[str], created: int
+    config: dict[str, Any], diff_ids: list[str], labels: Mapping[str, str], created: int
 ) -> dict[str, Any]:
     """A configuration without the builder's notes (OCI image spec 1.1, image configuration)."""
     date = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     kept = {k: config[k] for k in ("architecture", "os", "variant") if k in config}
     runs = {k: v for k, v in config["config"].items() if k not in _BUILDERS}
-    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
+    runs["Labels"] = {**(runs.get("Labels") or {}), **labels}
+    rootfs = {"type": "layers", "diff_ids": diff_ids}
     history = [_settled_step(step, date) for step in config.get("history", [])]
     return kept | {"created": date, "config": runs, "rootfs": rootfs, "history": history}
 
