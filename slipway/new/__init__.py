@@ -7,7 +7,6 @@ The folder is built beside its place, tried there with the very processes that a
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 import click
 
 from slipway import expectations, spec
-from slipway.errors import UsageError
+from slipway.errors import Refused, UsageError
 from slipway.new import pack, texts
 from slipway.new.columns import Roles, form_of, look
 from slipway.new.trial import Trial
@@ -51,6 +50,7 @@ def lay_down(  # noqa: PLR0917 - the command's own options, in their order
     Raises:
         UsageError: the name is not allowed, a column has two roles, or the folder is taken.
         DataError: the file is no table, lacks a column, or cannot be learnt from.
+        Refused: the folder cannot be written.
     """
     roles = Roles(target, time, unit)
     _check_call(name, roles, into)
@@ -59,15 +59,19 @@ def lay_down(  # noqa: PLR0917 - the command's own options, in their order
     told = texts.Told(name, data, form_of(data), roles, look(data, roles), today)
     for line in told.notes:
         say(line)
-    into.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent.resolve()))
-    part = beside / into.name
     try:
-        part.mkdir()
-        _fill(part, told, say)
-        part.rename(into)
-    finally:
-        shutil.rmtree(beside)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{into.name}.", dir=into.parent) as beside:
+            part = Path(beside).resolve() / into.name
+            part.mkdir()
+            _fill(part, told, say)
+            part.rename(into)
+    except OSError as error:
+        raise Refused(
+            f"the folder cannot be written: {error.strerror or error}",
+            where=str(error.filename or into),
+            do="make room on the disk, or name another place with --into",
+        ) from error
     return into
 
 
@@ -88,6 +92,8 @@ def _check_call(name: str, roles: Roles, into: Path) -> None:
             where=str(into),
             do="name another with --into, or remove it",
         )
+    if into.resolve() == Path.cwd():
+        raise UsageError("you stand in the folder that is to be made", do="call it from outside")
 
 
 def _fill(part: Path, told: texts.Told, say: Say) -> None:

@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slipway.errors import DataError
 from slipway.expectations import Scored, figure
+from slipway.new.columns import LEAST_OF_A_CLASS, LEAST_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIXED_SHARE = 0.2
 FIXED_MOST = 2000
-LEAST_OF_A_CLASS = 10
+LEAST_FROZEN = 10
 GIVEAWAY = 0.95
 UNSEEN = "never-seen-before"
 
@@ -31,8 +33,19 @@ def choose_fixed(
         rows: all rows, oldest first where there is a time column.
         target, time: the columns of that role; ``time`` may be empty.
         two_valued: whether the target is 0 or 1; then the frozen rows hold both.
+
+    Raises:
+        DataError: too few rows differ for some to be kept apart from the training data.
     """
     rows = rows.drop_duplicates(rows.columns.difference([target]))
+    rarest = int(rows[target].value_counts().min()) if two_valued else len(rows)
+    if len(rows) < LEAST_ROWS or rarest < LEAST_OF_A_CLASS:
+        raise DataError(
+            f"only {len(rows)} rows differ in more than the target, {rarest} of the rarer kind: "
+            "too few to keep some apart from the training data",
+            where=f"the target '{target}'",
+            do="name the columns that tell rows apart: --time, --unit",
+        )
     size = min(FIXED_MOST, round(FIXED_SHARE * len(rows)))
     newest = rows.tail(size)
     if time and (not two_valued or _both(newest[target])):
@@ -43,7 +56,7 @@ def choose_fixed(
 
 
 def _both(target: pd.Series[Any]) -> bool:
-    return target.nunique() == 2 and target.value_counts().min() >= LEAST_OF_A_CLASS
+    return target.nunique() == 2 and target.value_counts().min() >= LEAST_FROZEN
 
 
 def _by_hash(rows: pd.DataFrame, classes: pd.Series[Any], size: int) -> pd.DataFrame:
@@ -53,7 +66,7 @@ def _by_hash(rows: pd.DataFrame, classes: pd.Series[Any], size: int) -> pd.DataF
     order = pd.util.hash_pandas_object(rows, index=False).sort_values(kind="stable").index
     shuffled = classes.loc[order]
     wanted = {
-        name: max(LEAST_OF_A_CLASS, round(size * count / len(rows)))
+        name: max(LEAST_FROZEN, round(size * count / len(rows)))
         for name, count in shuffled.value_counts().items()
     }
     place = shuffled.groupby(shuffled).cumcount()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from slipway import expectations, spec
-from slipway.errors import DataError
+from slipway.errors import DataError, Refused
 from slipway.new import lay_down, pack
 from slipway.new.columns import Roles, look
 
@@ -195,6 +195,14 @@ def test_the_choice_does_not_depend_on_the_order():
     assert len(first) == ROWS // 5
 
 
+def test_rows_that_do_not_differ_are_refused():
+    """Rows that are the same but for the target cannot be kept apart from the training data."""
+    rows = _typed()[["size", "colour", "y"]]
+    with pytest.raises(DataError, match="only 51 rows differ in more than the target") as caught:
+        pack.choose_fixed(rows, "y", "", two_valued=True)
+    assert caught.value.do == "name the columns that tell rows apart: --time, --unit"
+
+
 def test_the_suite_bounds_every_feature():
     """Each feature and the target is in the suite, within a range that has slack."""
     suite = pack.suite("mine", _typed(), FEATURES, "y")
@@ -279,3 +287,12 @@ def test_a_failed_trial_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="the column 'when' holds '01/02/2025' in row 0: no time"):
         lay_down("mine", data, "y", "when", "", tmp_path / "out", say=lambda line: None)
     assert list(tmp_path.iterdir()) == [data]
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    """A file where the folder's parent should be gives one clear refusal."""
+    table = _table(n=[i / 2 for i in range(ROWS)])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="the folder cannot be written") as caught:
+        lay_down("mine", _csv(tmp_path, table), "y", "", "", tmp_path / "file" / "x", say=str)
+    assert "file" in caught.value.where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,10 @@ def test_any_name_survives_the_spec(value):
     line = f"- {{ name: {texts._yaml(value)}, kind: text }}"
     assert "\n" not in line
     assert yaml.safe_load(line) == [{"name": value, "kind": "text"}]
+
+
+def test_the_folder_one_stands_in_is_refused(tmp_path, monkeypatch):
+    """A folder that is replaced while a shell stands in it would leave that shell nowhere."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="you stand in the folder"):
+        lay_down("mine", tmp_path / "none.csv", "y", "", "", Path())
