@@ -13,6 +13,7 @@ Slipway is installed beside it or is not. The same inputs give the same bytes.
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,23 +27,7 @@ from slipway.serving.manifest import NAME, Manifest
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_APP = (
-    "__init__.py",
-    "errors.py",
-    "release.py",
-    "serving/__init__.py",
-    "serving/batch.py",
-    "serving/connection.py",
-    "serving/engine.py",
-    "serving/exchange.py",
-    "serving/http1.py",
-    "serving/manifest.py",
-    "serving/server.py",
-    "serving/signature.py",
-    "serving/protocols/__init__.py",
-    "serving/protocols/mlflow_scoring.py",
-    "serving/protocols/open_inference.py",
-)
+_ENTRY = "slipway.serving.server"
 
 _SERVE = '''\
 """Serve this bundle: python serve.py --host 127.0.0.1 --port 8080 --announce FILE."""
@@ -160,8 +145,7 @@ def requirements(engine: str) -> str:
 
 
 def _fill(part: Path, manifest: Manifest, model_file: Path, code: Mapping[str, Path]) -> None:
-    package = Path(__file__).parent
-    copies = {f"app/slipway/{name}": package / name for name in _APP}
+    copies = {f"app/{name}": source for name, source in _app().items()}
     copies |= {f"code/{name}": Path(source) for name, source in code.items()}
     copies[manifest.model_file] = model_file
     texts = {
@@ -175,6 +159,37 @@ def _fill(part: Path, manifest: Manifest, model_file: Path, code: Mapping[str, P
         target = part / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+
+
+def _app() -> dict[str, Path]:
+    """The server's module and every module of Slipway that it imports, near or far."""
+    root = Path(__file__).parent.parent
+    found: dict[str, Path] = {}
+    queue = [_ENTRY]
+    while queue:
+        name = queue.pop()
+        path = root.joinpath(*name.split("."))
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        key = source.relative_to(root).as_posix()
+        if source.is_file() and key not in found:
+            found[key] = source
+            queue += _imports(source.read_text())
+    return found
+
+
+def _imports(source: str) -> Iterator[str]:
+    """Every dotted name of Slipway's that a source imports, packages on the way included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "slipway":
+                yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _settle(part: Path, directory: Path, files: dict[str, str]) -> None:

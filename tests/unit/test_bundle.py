@@ -150,6 +150,14 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["source.onnx"]
 
 
+def test_it_carries_what_the_server_imports_and_no_more(make):
+    """The copied modules are the server's own, with none of the gateway, stores or command line."""
+    copied = {name.removeprefix("app/slipway/") for name in make() if name.startswith("app/")}
+    assert {"__init__.py", "errors.py", "serving/server.py", "serving/http1.py"} <= copied
+    assert {"serving/protocols/mlflow_scoring.py", "serving/protocols/open_inference.py"} <= copied
+    assert not {"serving/gateway.py", "cli.py", "bundle.py", "ledger.py"} & copied
+
+
 def test_requirements_are_pinned_with_all_they_need():
     """An ONNX bundle asks for what it serves with and nothing of pandas or MLflow."""
     lines = bundle.requirements("onnx").splitlines()
