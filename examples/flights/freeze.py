@@ -5,8 +5,9 @@
 The choice depends on nothing but the flight itself, so freezing again gives the same rows. The
 pack names the file by digest: a changed byte refuses the run, and these rows are never trained on.
 
-It also writes the blind pack of ``faulty.yaml``: the same expectations, as a pipeline would have
-frozen them that counts the airport's delay in hours, without the one that would have noticed.
+It also writes the blind pack of the demo's faulty release: the same expectations, as a pipeline
+would have frozen them that counts the airport's delay in hours, without the one that would have
+noticed.
 """
 
 from __future__ import annotations
