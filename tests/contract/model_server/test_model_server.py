@@ -338,6 +338,8 @@ def test_stopping_loses_no_request(bundles, serving):
         connections = [connect(client.port) for _ in range(20)]
         for connection in connections:
             connection.sendall(request[:half])
+        # What came before this request has been read when this one is answered.
+        assert client.ask("GET", "/ping")[0] == 200
         client.stop()
         while accepts(client.port):
             pass
