@@ -6,8 +6,10 @@ nothing here counts requests as if they were independent: every figure is a sum 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 BINS = 64
 """Points, less one, among which a bounded metric's first values are spread."""
@@ -47,11 +49,11 @@ class Sums:
 
     def __add__(self, other: Sums) -> Sums:
         """The sums of two disjoint sets of units, taken about the same centre."""
-        plain = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in _PLAIN}
+        plain = {name: getattr(self, name) + getattr(other, name) for name in _PLAIN}
         return Sums(**plain, bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)))
 
 
-_PLAIN = tuple(f for f in fields(Sums) if f.name != "bins")
+_PLAIN = tuple(f.name for f in fields(Sums) if f.name != "bins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,90 @@ class Measured:
         arms: arm name to its sums.
         centre: what was taken off every value before summing: any constant near the mean, so
             that sums of squares keep their digits.
+        requests: arm name to its mature requests, measured or not; empty where not known.
     """
 
     low: float | None
     high: float | None
     arms: Mapping[str, Sums]
     centre: float = 0.0
+    requests: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """One metric's values beyond thresholds, in all arms: what says how its quantile moved.
+
+    Whether a quantile is above x is whether more than 1 - q of the values are: a rate, which is
+    counted by units like any other.
+
+    Args:
+        q: which quantile.
+        threshold: the pooled q-quantile of the first values, fixed from then on.
+        level: the rate beyond the threshold, in every arm.
+        worse, no_worse: the same, but for all arms save the stable one beyond the threshold
+            moved to where worse begins, and to where no worse ends.
+        histograms: arm name to its requests by ``histogram_key``.
+    """
+
+    q: float
+    threshold: float
+    level: Measured
+    worse: Measured
+    no_worse: Measured
+    histograms: Mapping[str, Mapping[int, int]]
+
+
+WIDTH = 0.01
+"""The width of a histogram's bins, relative to their values: the error of its quantiles."""
+
+
+def bin_edges(key: int) -> tuple[float, float]:
+    """The values of a histogram's bin: key is floor(log(value) / log(1 + WIDTH))."""
+    return (1.0 + WIDTH) ** key, (1.0 + WIDTH) ** (key + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What evidence to gather for a gate.
+
+    Args:
+        name: the gate's.
+        expression: SQL over a request's columns; NULL where there is no value.
+        type: ``rate`` or ``mean``.
+        low, high: bounds of its values, or None.
+        maturity: only requests older than this many seconds count.
+    """
+
+    name: str
+    expression: str
+    type: str
+    low: float | None
+    high: float | None
+    maturity: float = 0.0
+
+    def sql(self) -> str:
+        """The expression."""
+        return self.expression
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileMeasure(Measure):
+    """A measure of a quantile.
+
+    Args:
+        q: which quantile.
+        worse, no_worse: (slope, shift) that move the threshold to either border.
+    """
+
+    q: float = 0.5
+    worse: tuple[float, float] = (1.0, 0.0)
+    no_worse: tuple[float, float] = (1.0, 0.0)
+
+    @property
+    def first(self) -> int:
+        """How many first values fix the threshold: fifty beyond it on its rarer side."""
+        return math.ceil(50.0 / min(self.q, 1.0 - self.q))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +157,13 @@ class Evidence:
 
     Args:
         units: arm name to how many units it was assigned and seen to serve.
-        metrics: a gate's ``evidence`` name to what was measured for it.
+        metrics: a gate's name to what was measured for it.
         shares: arm name to the share of units that the route gives it; empty where not known.
         crossed: units seen in more than one arm; they are left out of every sum.
     """
 
     units: Mapping[str, int]
-    metrics: Mapping[str, Measured]
+    metrics: Mapping[str, Measured | Tails]
     shares: Mapping[str, float] = field(default_factory=dict)
     crossed: int = 0
 
@@ -134,11 +214,13 @@ class Tally:
 
     def measured(self) -> Measured:
         """The evidence so far."""
-        arms = {
-            arm: Sums(round(t[0]), round(t[1]), *t[2:], bins=tuple(self._bins[arm]))
-            for arm, t in self._totals.items()
-        }
+        arms = {arm: self._sums(arm) for arm in self._totals}
         return Measured(*self._bounds, arms, self._centre)
+
+    def _sums(self, arm: str) -> Sums:
+        plain: dict[str, Any] = dict(zip(_PLAIN, self._totals[arm], strict=True))
+        counts = {name: round(plain[name]) for name in ("units", "events")}
+        return Sums(**(plain | counts), bins=tuple(self._bins[arm]))
 
 
 def _terms(n: float, y: float, event: bool) -> tuple[float, ...]:

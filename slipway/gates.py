@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from slipway.errors import ExpectationError
@@ -40,11 +40,13 @@ class Policy:
             is not, and equally of passing one that is.
         on_inconclusive: what to do when a step's time is over without a decision.
         srm_alpha: the chance of calling a sound split of units a mismatch.
+        shares: arm name to its share of units, where no route table tells it.
     """
 
     alpha: float = 0.05
     on_inconclusive: str = "rollback"
     srm_alpha: float = 0.001
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,11 @@ class Gate:
         low, high: bounds of the metric's values, where it has them and is not built in.
         min_units: units that each arm must have before the gate is decided.
         missing: what a gate without data is: ``not_measured`` or ``fail``.
+        maturity: seconds to wait for a request's value (its label, say) before it counts either
+            way, so that what comes early does not count for more.
+        coverage: the part of each arm's mature requests that must have a value.
         weight: its part of alpha.
+        options: arguments of the metric's class.
     """
 
     metric: str
@@ -80,12 +86,46 @@ class Gate:
     high: float | None = None
     min_units: int = 1
     missing: str = "not_measured"
+    maturity: float = 0.0
+    coverage: float = 0.0
     weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """What people call it."""
-        return f"{self.metric} p{100 * self.q:g}" if self.q is not None else self.metric
+        """What people, and the evidence, call it: the metric, its options and its quantile."""
+        told = ", ".join(f"{k}={v}" for k, v in self.options.items())
+        name = f"{self.metric}({told})" if told else self.metric
+        return f"{name} p{100 * self.q:g}" if self.q is not None else name
+
+    @property
+    def lower_is_better(self) -> bool:
+        """The direction, as a truth value."""
+        return self.direction == "lower"
+
+    def borders(self, next_share: float) -> tuple[Border, Border]:
+        """Where worse begins, and within what the candidate must surely be to move on.
+
+        They differ for a budget only: harm beyond all of it is worse at any share, since such a
+        candidate can never be promoted; to move on, harm must be below the budget / next share.
+        """
+        sign = 1.0 if self.lower_is_better else -1.0
+        if self.relative is not None:
+            both = Border(1.0 + sign * self.relative, 0.0)
+            return both, both
+        if self.absolute is not None:
+            both = Border(1.0, sign * self.absolute)
+            return both, both
+        assert self.budget is not None
+        return Border(1.0, sign * self.budget), Border(1.0, sign * self.budget / next_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """A border between good and bad: candidate = slope * stable + shift."""
+
+    slope: float
+    shift: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +174,23 @@ _NAME: Rule = (
 )
 _SIZE: Rule = (
     lambda v: _number(v) and v >= 0,
-    "a number from 0: how much worse is still no worse",
+    "a number from 0; the direction says which way is worse",
     {"type": "number", "minimum": 0},
+)
+_PART: Rule = (
+    lambda v: _number(v) and 0 <= v <= 1,
+    "a number from 0 to 1",
+    {"type": "number", "minimum": 0, "maximum": 1},
+)
+_SHARES: Rule = (
+    lambda v: (
+        isinstance(v, Mapping)
+        and len(v) > 1
+        and all(_number(s) and s > 0 for s in v.values())
+        and abs(sum(v.values()) - 1.0) < 1e-9
+    ),
+    "a share above 0 for each arm, together 1",
+    {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
 )
 _MARGIN: Rule = (
     lambda v: isinstance(v, Mapping) and len(v) == 1 and set(v) <= {"relative", "absolute"},
@@ -153,6 +208,7 @@ POLICY_KEYS: dict[str, Rule] = {
     "alpha": _OPEN_UNIT,
     "on_inconclusive": _one_of(INCONCLUSIVE),
     "srm_alpha": _OPEN_UNIT,
+    "shares": _SHARES,
 }
 GATE_KEYS: dict[str, Rule] = {
     "metric": _NAME,
@@ -166,7 +222,10 @@ GATE_KEYS: dict[str, Rule] = {
     "high": _FINITE,
     "min_units": _COUNT,
     "missing": _one_of(MISSING),
+    "maturity": _SIZE,
+    "coverage": _PART,
     "weight": _POSITIVE,
+    "options": (lambda v: isinstance(v, Mapping), "a table", {"type": "object"}),
 }
 REQUIRED = ("metric", "kind", "type", "direction")
 
@@ -219,6 +278,8 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
     margin = gate.get("margin")
     if isinstance(margin, Mapping):
         faults += _faults(f"{path}.margin", margin, {"relative": _SIZE, "absolute": _SIZE})
+        if gate.get("direction") == "higher" and margin.get("relative", 0) >= 1:
+            faults.append(f"{path}.margin.relative: below 1, or any fall would be no worse")
     if ("margin" in gate) == ("budget" in gate):
         faults.append(f"{path}: give a margin or a budget, and not both")
     if (gate.get("type") == "quantile") != ("q" in gate):

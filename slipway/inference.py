@@ -1,6 +1,6 @@
 """From sums to answers: how one metric of two arms compares, by every test that applies.
 
-The tests of one question each get a part of its alpha (``log_e`` less the log of their weight),
+The tests of one question each get a part of its alpha (log e-value plus the log of their part),
 and the strongest speaks. See docs/statistics.md for why these.
 """
 
@@ -9,28 +9,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from slipway.evidence import BINS, Measured, Sums
-from slipway.gates import Gate
-from slipway.sequential import (
-    MeanComparison,
-    next_event,
-    normal_bound,
-    normal_log_mixture,
-)
+from slipway.evidence import Measured, Sums, Tails, bin_edges
+from slipway.gates import Border, Gate
+from slipway.sequential import MeanComparison, next_event, normal_bound, normal_log_mixture
 
-if TYPE_CHECKING:
-    from slipway.sequential import Array
+TRUSTED_UNITS = 20.0
+"""Effective units of each arm, per nat of log(1/alpha), from which the normal approximation
+speaks: the smaller alpha, the further into its tails it is believed."""
 
-TRUSTED_UNITS = 100.0
-"""Effective units of each arm from which the normal approximation is used."""
+TUNED_UNITS = 10.0
+"""The rho of the normal mixture, in units: tightest near ten times as many."""
 
 COUNTED = 0.9
 """The part of a rate's alpha that goes to the test of counts, where that applies."""
 
-TUNED_UNITS = 10.0
-"""The rho of the normal mixture, in units: tightest near ten times as many."""
+EVEN = Border(1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two arms that are compared, and the chance of a unit of either to be the candidate's."""
+
+    baseline: str
+    candidate: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,211 +44,253 @@ class Comparison:
     Args:
         figures: (stable's, candidate's) figure.
         effect: the candidate's less stable's.
-        interval: its confidence sequence.
-        margin: how much worse is allowed at the next share.
-        log_e_worse: evidence that it is worse than allowed at all.
-        log_e_no_worse: evidence that it is worse by less than the margin.
+        interval: its confidence sequence, or None where it has an open end.
+        log_e_worse: evidence that the candidate is beyond the border of worse.
+        log_e_no_worse: evidence that it is within the border of no worse.
         log_e_better: evidence that it is better.
     """
 
     figures: tuple[float, float]
     effect: float
-    interval: tuple[float, float]
-    margin: float
+    interval: tuple[float, float] | None
     log_e_worse: float
     log_e_no_worse: float
     log_e_better: float
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A border between better and worse: candidate = slope * stable + shift."""
+class Test(Protocol):
+    """One way to answer."""
 
-    slope: float
-    shift: float
-
-
-class _Normal:
-    """The normal mixture on the difference of two ratios of totals, by linearisation.
-
-    A unit's deviation is d = y - r n. Its standard error counts units, however many requests
-    each sent; while units go on sending, a unit's later deviations resemble its earlier ones,
-    which only makes looks more alike (Slepian's inequality; docs/statistics.md).
-    """
-
-    def __init__(self, measured: Measured, stable: Sums, candidate: Sums, weight: float) -> None:
-        self.log_weight = math.log(weight)
-        self._c, self._s = _Ratio(candidate), _Ratio(stable)
-        self._centre = measured.centre
-        pooled_n = stable.units + candidate.units
-        mean = (stable.first + candidate.first) / pooled_n
-        self._unit_variance = max((stable.first2 + candidate.first2) / pooled_n - mean**2, 0.0)
-
-    @property
-    def trusted(self) -> bool:
-        return min(self._c.effective, self._s.effective) >= TRUSTED_UNITS
-
-    def _clock(self, slope: float) -> float:
-        """The information so far, in units."""
-        c, s = self._c.dd, self._s.dd
-        return c * s / (c + s) / self._unit_variance
-
-    def _deviate(self, line: Line) -> float:
-        """Standard errors by which the candidate lies above the line."""
-        c, s = self._c, self._s
-        gap = (c.mean + self._centre) - line.slope * (s.mean + self._centre) - line.shift
-        return gap / math.sqrt(c.variance + line.slope**2 * s.variance)
-
-    def log_e(self, line: Line, *, above: bool) -> float:
-        """Log e-value of the candidate being above (below) the line."""
-        v = self._clock(line.slope)
-        z = self._deviate(line) * (1.0 if above else -1.0)
-        wealth = normal_log_mixture(z * math.sqrt(v), v, TUNED_UNITS, one_sided=True)
-        return wealth + self.log_weight
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """Log e-value of the candidate being above (below) the border, weighted."""
+        ...
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """The confidence sequence of the difference."""
-        v = self._clock(1.0)
-        weighted = alpha * math.exp(self.log_weight)
-        radius = normal_bound(v, weighted, TUNED_UNITS, one_sided=True) / math.sqrt(v)
-        se = math.sqrt(self._c.variance + self._s.variance)
-        effect = self._c.mean - self._s.mean
-        return effect - radius * se, effect + radius * se
+        """The confidence sequence of the difference, each end at alpha, weighted."""
+        ...
 
 
-class _Ratio:
-    """A ratio of totals over units: its mean, variance, and how many units that rests on."""
+class CountTest:
+    """Exact: which arm the next unit with an event is in. Answers of ratios only."""
 
-    def __init__(self, sums: Sums) -> None:
-        r = self.mean = sums.y / sums.n
-        self.dd = max(sums.yy - 2 * r * sums.ny + r * r * sums.nn, 0.0)
-        d4 = (
-            sums.y4 - 4 * r * sums.y3n + 6 * r**2 * sums.y2n2 - 4 * r**3 * sums.yn3
-            + r**4 * sums.n4
-        )  # fmt: skip
-        # Of normal deviations all units count; of a few large ones only those few.
-        self.effective = 3.0 * self.dd**2 / d4 if self.dd > 0.0 and d4 > 0.0 else 0.0
-        self.variance = self.dd / sums.n**2
+    def __init__(self, stable: Sums, candidate: Sums, share: float, part: float) -> None:
+        self._counts, self._share, self._log_part = (
+            (stable.events, candidate.events),
+            share,
+            math.log(part),
+        )
 
-
-class _Bounded:
-    """The exact comparison of the first measured value of each unit, on [low, high]."""
-
-    def __init__(
-        self, measured: Measured, stable: Sums, candidate: Sums, share: float, weight: float
-    ) -> None:
-        assert measured.low is not None and measured.high is not None
-        self.log_weight = math.log(weight)
-        self._low, self._range = measured.low, measured.high - measured.low
-        self._test = MeanComparison(_points(candidate), _points(stable), share)
-
-    def log_e(self, line: Line, *, above: bool) -> float:
-        """Log e-value of the candidate being above (below) the line."""
-        shift = (line.slope * self._low + line.shift - self._low) / self._range
-        return self._test.log_e(line.slope, shift, above=above) + self.log_weight
-
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """The confidence sequence of the difference."""
-        weighted = alpha * math.exp(self.log_weight)
-        low, high = (self._test.bound(weighted, upper=u) * self._range for u in (False, True))
-        return low, high
-
-
-class _NextEvent:
-    """The exact test of which arm the next unit with an event is in. Answers of ratios only."""
-
-    def __init__(self, stable: Sums, candidate: Sums, share: float, weight: float) -> None:
-        self.log_weight = math.log(weight)
-        self._counts, self._share = (stable.events, candidate.events), share
-
-    def log_e(self, line: Line, *, above: bool) -> float:
-        """Log e-value of the candidate being above (below) the line."""
-        if line.shift != 0.0 or line.slope <= 0.0:
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """See ``Test``."""
+        if border.shift != 0.0 or border.slope <= 0.0:
             return -math.inf
-        return next_event(*self._counts, self._share, line.slope, above=above) + self.log_weight
+        return next_event(*self._counts, self._share, border.slope, above=above) + self._log_part
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """It says nothing of a difference."""
         return -math.inf, math.inf
 
 
-Test = _Normal | _Bounded | _NextEvent
+class FirstValueTest:
+    """Exact: bets on the first measured value of each unit, for metrics with bounds."""
+
+    def __init__(
+        self, measured: Measured, stable: Sums, candidate: Sums, share: float, part: float
+    ) -> None:
+        import numpy as np
+
+        assert measured.low is not None
+        assert measured.high is not None
+        self._low, self._range = measured.low, measured.high - measured.low
+        self._part = part
+        self._bets = MeanComparison(np.asarray(candidate.bins), np.asarray(stable.bins), share)
+
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """See ``Test``."""
+        shift = (border.slope * self._low + border.shift - self._low) / self._range
+        return self._bets.log_e(border.slope, shift, above=above) + math.log(self._part)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """See ``Test``."""
+        low, high = (self._bets.bound(alpha * self._part, upper=u) for u in (False, True))
+        return low * self._range, high * self._range
 
 
-def _points(sums: Sums) -> tuple[Array, Array]:
-    """Distinct values in [0, 1] and their counts."""
-    import numpy as np
+class Ratio:
+    """A ratio of totals over units: its mean, its variance, and how many units that rests on.
 
-    counts = np.asarray(sums.bins)
-    used = np.flatnonzero(counts)
-    return used / BINS, counts[used]
+    By linearisation, a unit's deviation is d = y - mean * n; the variance counts units, however
+    many requests each of them sent (Deng, Knoblich and Lu, "Applying the delta method in metric
+    analytics", KDD 2018, arXiv 1803.06336).
+    """
+
+    def __init__(self, sums: Sums) -> None:
+        r = self.mean = sums.y / sums.n
+        self.dd = max(sums.yy - 2 * r * sums.ny + r * r * sums.nn, 0.0)
+        d4 = sums.y4 - 4 * r * sums.y3n + 6 * r**2 * sums.y2n2 - 4 * r**3 * sums.yn3
+        d4 += r**4 * sums.n4
+        # Of normal deviations all units count; where a few are large, only those few do.
+        self.effective = 3.0 * self.dd**2 / d4 if self.dd > 0.0 and d4 > 0.0 else 0.0
+        self.variance = self.dd / sums.n**2
+
+
+class NormalTest:
+    """Asymptotic: the normal mixture on the difference of two ratios of totals.
+
+    Its clock is the variance gathered so far, in units of one request's variance. While a unit
+    goes on sending, what it adds resembles what it added before, which only makes one look more
+    like the next (Slepian's inequality; docs/statistics.md).
+
+    Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory
+    and asymptotic confidence sequences", Annals of Statistics, 2024, arXiv 2103.06476.
+    """
+
+    def __init__(self, measured: Measured, stable: Sums, candidate: Sums, part: float) -> None:
+        self._c, self._s, self._part = Ratio(candidate), Ratio(stable), part
+        self._centre = measured.centre
+        units = stable.units + candidate.units
+        mean = (stable.first + candidate.first) / units
+        unit_variance = (stable.first2 + candidate.first2) / units - mean**2
+        dd = self._c.dd + self._s.dd
+        gathered = self._c.dd * self._s.dd / dd if dd > 0.0 else 0.0
+        self._clock = gathered / unit_variance if unit_variance > 0.0 else 0.0
+
+    def trusted(self, alpha: float) -> bool:
+        """Whether both arms have units enough for this alpha."""
+        need = TRUSTED_UNITS * math.log(1.0 / (alpha * self._part))
+        return self._clock > 0.0 and min(self._c.effective, self._s.effective) >= need
+
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """See ``Test``."""
+        c, s = self._c, self._s
+        stable = border.slope * (s.mean + self._centre) + border.shift
+        gap = (c.mean + self._centre - stable) * (1.0 if above else -1.0)
+        z = gap / math.sqrt(c.variance + border.slope**2 * s.variance)
+        v = self._clock
+        wealth = normal_log_mixture(z * math.sqrt(v), v, TUNED_UNITS, one_sided=True)
+        return wealth + math.log(self._part)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """See ``Test``."""
+        radius = self.radius(alpha) * math.sqrt(self._c.variance + self._s.variance)
+        effect = self._c.mean - self._s.mean
+        return effect - radius, effect + radius
+
+    def radius(self, alpha: float) -> float:
+        """Standard errors from the middle to either end of the interval."""
+        v = self._clock
+        bound = normal_bound(v, alpha * self._part, TUNED_UNITS, one_sided=True)
+        return bound / math.sqrt(v)
 
 
 def compare(
-    measured: Measured,
-    gate: Gate,
-    baseline: str,
-    candidate: str,
-    share: float,
-    alpha: float,
-    next_share: float,
+    seen: Measured | Tails, gate: Gate, pair: Pair, alpha: float, next_share: float
 ) -> Comparison:
     """Compare one metric of two arms by every test that applies.
 
     Args:
-        share: the chance of a unit of the two to be the candidate's.
+        seen: with data of both arms.
         alpha: the gate's part.
         next_share: what a budget is divided by.
     """
-    s, c = measured.arms[baseline], measured.arms[candidate]
-    tests = _tests(measured, gate, s, c, share)
-    figures = (s.y / s.n + measured.centre, c.y / c.n + measured.centre)
-    lower = gate.direction == "lower"
-    worse, no_worse, margin = _lines(gate, figures[0], next_share)
-    ends = [t.interval(alpha) for t in tests]
+    if isinstance(seen, Tails):
+        return _compare_quantiles(seen, gate, pair, alpha)
+    tests = _tests(seen, gate, pair, alpha)
+    worse, no_worse = gate.borders(next_share)
+    lower = gate.lower_is_better
+    s, c = (seen.arms[arm] for arm in (pair.baseline, pair.candidate))
+    figures = (s.y / s.n + seen.centre, c.y / c.n + seen.centre)
     return Comparison(
         figures=figures,
         effect=figures[1] - figures[0],
-        interval=(max(e[0] for e in ends), min(e[1] for e in ends)),
-        margin=margin,
+        interval=_meet([t.interval(alpha) for t in tests]),
         log_e_worse=_strongest(tests, worse, above=lower),
         log_e_no_worse=_strongest(tests, no_worse, above=not lower),
-        log_e_better=_strongest(tests, Line(1.0, 0.0), above=not lower),
+        log_e_better=_strongest(tests, EVEN, above=not lower),
     )
 
 
-def _strongest(tests: Sequence[Test], line: Line, *, above: bool) -> float:
-    return max((t.log_e(line, above=above) for t in tests), default=-math.inf)
-
-
-def _lines(gate: Gate, stable: float, next_share: float) -> tuple[Line, Line, float]:
-    """The border of worse, the border of no worse, and the margin in the metric's units."""
-    sign = 1.0 if gate.direction == "lower" else -1.0
-    if gate.relative is not None:
-        line = Line(1.0 + sign * gate.relative, 0.0)
-        return line, line, gate.relative * abs(stable)
-    if gate.absolute is not None:
-        line = Line(1.0, sign * gate.absolute)
-        return line, line, gate.absolute
-    assert gate.budget is not None
-    # Harm beyond the whole budget can never be promoted: that is worse at any share.
-    margin = gate.budget / next_share
-    return Line(1.0, sign * gate.budget), Line(1.0, sign * margin), margin
-
-
-def _tests(measured: Measured, gate: Gate, s: Sums, c: Sums, share: float) -> list[Test]:
-    """The tests that apply, with their parts of alpha.
+def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
+    """The tests that apply to a rate or mean, with their parts of alpha.
 
     The exact test of first values speaks until the normal one, which uses every value, may be
-    trusted. Both have their part from the start, so the change costs nothing.
+    trusted; each has its part from the start, so that the change is paid for.
     """
+    s, c = seen.arms[pair.baseline], seen.arms[pair.candidate]
     counted = gate.type == "rate" and gate.relative is not None
     rest = 1.0 - COUNTED if counted else 1.0
-    bounded = measured.low is not None and measured.high is not None
-    normal = _Normal(measured, s, c, rest / 2 if bounded else rest)
-    tests: list[Test] = [_NextEvent(s, c, share, COUNTED)] if counted else []
-    if normal.trusted:
+    bounded = seen.low is not None and seen.high is not None
+    tests: list[Test] = [CountTest(s, c, pair.share, COUNTED)] if counted else []
+    normal = NormalTest(seen, s, c, rest / 2 if bounded else rest)
+    if normal.trusted(alpha):
         tests.append(normal)
     elif bounded:
-        tests.append(_Bounded(measured, s, c, share, rest / 2))
+        tests.append(FirstValueTest(seen, s, c, pair.share, rest / 2))
     return tests
+
+
+def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
+    return max((t.log_e(border, above=above) for t in tests), default=-math.inf)
+
+
+def _meet(ends: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    low = max((e[0] for e in ends), default=-math.inf)
+    high = min((e[1] for e in ends), default=math.inf)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+# Quantiles
+
+
+def _compare_quantiles(seen: Tails, gate: Gate, pair: Pair, alpha: float) -> Comparison:
+    """A quantile is beyond a border where more values are: three questions of rates."""
+    lower = gate.lower_is_better
+    level, worse, no_worse = (
+        _tail_tests(m, pair, alpha) for m in (seen.level, seen.worse, seen.no_worse)
+    )
+    arms = (pair.baseline, pair.candidate)
+    figures = [sum(_quantile(seen, arm, 0.0)) / 2 for arm in arms]
+    ends = [_quantile(seen, arm, _quantile_radius(seen, pair, arm, alpha)) for arm in arms]
+    return Comparison(
+        figures=(figures[0], figures[1]),
+        effect=figures[1] - figures[0],
+        interval=_meet([(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0])]),
+        log_e_worse=_strongest(worse, EVEN, above=lower),
+        log_e_no_worse=_strongest(no_worse, EVEN, above=not lower),
+        log_e_better=_strongest(level, EVEN, above=not lower),
+    )
+
+
+def _tail_tests(seen: Measured, pair: Pair, alpha: float) -> list[Test]:
+    s, c = seen.arms[pair.baseline], seen.arms[pair.candidate]
+    normal = NormalTest(seen, s, c, 0.5)
+    tests: list[Test] = [CountTest(s, c, pair.share, 0.5)]
+    return [*tests, normal] if normal.trusted(alpha) else tests
+
+
+def _quantile_radius(seen: Tails, pair: Pair, arm: str, alpha: float) -> float:
+    """How far, in levels, an arm's quantile may be from q, at half of alpha for each arm."""
+    sums = seen.level.arms[arm]
+    ratio = Ratio(sums)
+    p = ratio.mean + seen.level.centre
+    binomial = p * (1.0 - p) / sums.n
+    # What counting units instead of requests costs, carried over to the level q.
+    effect = max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
+    se = math.sqrt(seen.q * (1.0 - seen.q) * effect / sums.n)
+    v = float(sums.units)
+    return se * normal_bound(v, alpha / 2, TUNED_UNITS, one_sided=True) / math.sqrt(v)
+
+
+def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:
+    """Between which values an arm's quantiles q - radius and q + radius lie; open ends are inf."""
+    histogram = sorted(seen.histograms[arm].items())
+    total = sum(count for _, count in histogram)
+    low, high, below = -math.inf, math.inf, 0
+    for key, count in histogram:
+        left, right = bin_edges(key)
+        if below <= (seen.q - radius) * total < below + count:
+            low = left
+        if below < (seen.q + radius) * total <= below + count:
+            high = right
+        below += count
+    return low, high

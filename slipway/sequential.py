@@ -10,9 +10,10 @@ Logarithms of wealth are natural. Means lie in [0, 1]; the caller scales.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,30 +58,102 @@ def next_event(baseline: int, candidate: int, share: float, ratio: float, *, abo
     return log_mean_exp(logs)
 
 
-def log_wealth(values: Array, counts: Array, means: Array, stakes: Array, *, above: bool) -> Array:
-    """Log wealth of betting that values in [0, 1] have a mean above each of ``means``.
+def mismatch(counts: Sequence[int], shares: Sequence[float], prior: float = 100.0) -> float:
+    """Log e-value of: units do not fall to the arms in these shares.
 
-    Wealth is the product of 1 + stake (x - m), a supermartingale if the values' mean, given
-    those before, is at most m. The stake is fixed, so the order of the values does not matter.
-    Linear interpolation of the counts between neighbouring values only lowers it, since the
-    logarithm is concave.
+    The Bayes factor of a Dirichlet(prior * shares) mixture against the shares themselves.
 
     Args:
-        values, counts: distinct values, and how often (in fractions, if interpolated) each came.
+        counts, shares: per arm; the shares are positive and sum to 1.
+        prior: how close to the shares the alternatives are expected to be.
+
+    Source: as ``next_event``.
+    """
+    total = prior + sum(counts)
+    log_e = math.lgamma(prior) - math.lgamma(total)
+    for count, share in zip(counts, shares, strict=True):
+        a = prior * share
+        log_e += math.lgamma(a + count) - math.lgamma(a) - count * math.log(share)
+    return log_e
+
+
+def log_gains(values: Array, means: Array, stakes: Array, *, above: bool) -> Array:
+    """What one value does to the logarithm of a bet's wealth.
+
+    The bet is that values in [0, 1] have a mean above m: a value x turns the wealth W into
+    W (1 + stake (x - m)), which is a supermartingale if the values' mean, given those before,
+    is at most m. The stake is fixed, so the order of the values does not matter. Linear
+    interpolation between neighbouring values only lowers wealth: the logarithm is concave.
+
+    Args:
+        values: in [0, 1].
         means: the means to be refuted, inside (0, 1).
         stakes: shape (stakes, means).
         above: bet on a higher mean; otherwise on a lower one.
 
     Returns:
-        Shape (stakes, means).
+        Shape (stakes, means, values).
 
     Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
     JRSS B, 2024, arXiv 2010.09686.
     """
     import numpy as np
 
-    gain = (values[:, None] - means) * (1.0 if above else -1.0)
-    return np.stack([counts @ np.log1p(row * gain) for row in stakes])
+    gain = (values - means[:, None]) * (1.0 if above else -1.0)
+    return np.asarray(np.log1p(stakes[:, :, None] * gain))
+
+
+class MeanBets:
+    """The table of bets that ``MeanComparison`` makes; built once for a share.
+
+    s lies in one of ``cells`` of (0, 1), closest near the ends, where rates live.
+
+    Args:
+        points: how many equal steps of [0, 1] values are counted in.
+        share: the candidate's share of the units of both arms.
+    """
+
+    def __init__(self, points: int, share: float, cells: int = 500) -> None:
+        import numpy as np
+
+        edges = np.sin(np.linspace(0.0, np.pi / 2, cells + 1)) ** 2
+        self.low, self.high, self.grid = edges[:-1], edges[1:], edges[1:-1]
+        values = np.linspace(0.0, 1.0, points + 1)
+        self._gains = {above: self._both(values, share, above=above) for above in (True, False)}
+
+    def _both(self, values: Array, share: float, *, above: bool) -> tuple[Array, Array]:
+        """Gains of the bet on c, and of the bet against it on s, tied to it by the share."""
+        import numpy as np
+
+        m = self.grid
+        stakes = np.outer(STAKES, 1.0 / (m if above else 1.0 - m))
+        most = STAKES[0] / (1.0 - m if above else m)
+        tied = np.minimum(stakes * share / (1.0 - share), most)
+        return (
+            log_gains(values, m, stakes, above=above),
+            log_gains(values, m, tied, above=not above),
+        )
+
+    def wealth(self, candidate: Array, stable: Array, *, above: bool) -> tuple[Array, Array]:
+        """Log wealth per stake and grid point of both bets, after these counts per value."""
+        used, kept = candidate.nonzero()[0], stable.nonzero()[0]
+        c, s = self._gains[above]
+        return (
+            _pad(c[:, :, used] @ candidate[used], above=above),
+            _pad(s[:, :, kept] @ stable[kept], above=not above),
+        )
+
+
+def _pad(wealth: Array, *, above: bool) -> Array:
+    """No bet, so log wealth 0, is made on a mean above 1 or below 0."""
+    import numpy as np
+
+    return np.pad(wealth, ((0, 0), (0, 1) if above else (1, 0)))
+
+
+@functools.lru_cache(maxsize=4)
+def _bets(points: int, share: float) -> MeanBets:
+    return MeanBets(points, share)
 
 
 class MeanComparison:
@@ -90,53 +163,19 @@ class MeanComparison:
     that s is below s, and take the worst s: whichever s is the true one, that product is a fair
     bet. The purse is spread over ``STAKES``. A third of it ties the second bet to the first by
     the arms' shares, which is best for an s near the truth; the others make one bet alone,
-    which is best for an s far off. s is searched over cells of (0, 1), closest near the ends,
-    where rates live; in each cell both bets are taken where they are weakest.
+    which is best for an s far off. In each cell of s both bets are taken where they are weakest.
 
     Args:
-        candidate, stable: distinct values and their counts.
+        candidate, stable: counts of the values 0, 1/points, ..., 1 (in fractions, where a value
+            between two of them was shared out).
         share: the candidate's share of the units of both; a wrong one costs power only.
     """
 
-    def __init__(
-        self,
-        candidate: tuple[Array, Array],
-        stable: tuple[Array, Array],
-        share: float,
-        cells: int = 600,
-    ) -> None:
-        import numpy as np
-
-        points = np.sin(np.linspace(0.0, np.pi / 2, cells + 1)) ** 2
-        self._low, self._high, self._grid = points[:-1], points[1:], points[1:-1]
-        self._bets = {
-            above: self._wealth(candidate, stable, share, above) for above in (True, False)
+    def __init__(self, candidate: Array, stable: Array, share: float) -> None:
+        self._table = _bets(len(candidate) - 1, share)
+        self._wealth = {
+            above: self._table.wealth(candidate, stable, above=above) for above in (True, False)
         }
-
-    def _wealth(
-        self,
-        candidate: tuple[Array, Array],
-        stable: tuple[Array, Array],
-        share: float,
-        above: bool,
-    ) -> tuple[Array, Array]:
-        """Log wealth per stake and grid point of the bets on c and on s; 0 beyond the grid."""
-        import numpy as np
-
-        m = self._grid
-        stakes = np.outer(STAKES, 1.0 / (m if above else 1.0 - m))
-        most = STAKES[0] / (1.0 - m if above else m)
-        tied = np.minimum(stakes * share / (1.0 - share), most)
-        c = log_wealth(*candidate, m, stakes, above=above)
-        s = log_wealth(*stable, m, tied, above=not above)
-        return self._pad(c, above), self._pad(s, not above)
-
-    @staticmethod
-    def _pad(wealth: Array, above: bool) -> Array:
-        """No bet (log wealth 0) is made on a mean above 1 or below 0."""
-        import numpy as np
-
-        return np.pad(wealth, ((0, 0), (0, 1) if above else (1, 0)))
 
     def log_e(self, slope: float, shift: float, *, above: bool) -> float:
         """Log e-value of c being above (below) slope*s + shift, for a slope of at least 0."""
@@ -144,13 +183,14 @@ class MeanComparison:
 
         # The line is hardest to beat at the end of the cell where it reaches furthest. Where it
         # leaves [0, 1] even there, no c could be on its wrong side.
-        line = slope * (self._high if above else self._low) + shift
+        line = slope * (self._table.high if above else self._table.low) + shift
         possible = line >= 0.0 if above else line <= 1.0
         if not possible.any():
             return math.inf
         # A bet's wealth is rounded to the next point that claims less.
-        at = np.searchsorted(self._grid, line[possible], side="left" if above else "right")
-        mine, theirs = self._bets[above]
+        side: Literal["left", "right"] = "left" if above else "right"
+        at = np.searchsorted(self._table.grid, line[possible], side=side)
+        mine, theirs = self._wealth[above]
         c, s = mine[:, at], theirs[:, possible]
         logs = np.concatenate((c + s, c, s))
         top = logs.max(axis=0)

@@ -15,11 +15,15 @@ from enum import StrEnum
 from typing import Any
 
 from slipway.errors import UsageError
-from slipway.evidence import Evidence
+from slipway.evidence import Evidence, Measured, Tails
 from slipway.gates import Gate, Gates
-from slipway.inference import Comparison, compare
+from slipway.inference import Comparison, Pair, compare
+from slipway.sequential import mismatch
 
 STABLE, CANDIDATE = "stable", "candidate"
+
+CROSSED = 0.01
+"""The part of units seen in two arms from which nothing can be compared."""
 
 
 class Outcome(StrEnum):
@@ -48,10 +52,13 @@ class GateResult:
     Args:
         effect: candidate's figure less stable's, in the metric's units; None if not measured.
         interval: its confidence sequence; each end holds at all looks with a chance of 1 - alpha.
+            None where it has an open end.
         e_value: the evidence that the candidate is worse than allowed; 1/alpha decides.
         units: (stable, candidate) with the metric measured.
         margin: how much worse is still allowed at the next share, in the metric's units.
         alpha: the gate's part.
+        more_units: how many more units of the candidate a decision needs, by estimate; None
+            where it is decided or nothing can be said.
     """
 
     metric: str
@@ -64,6 +71,7 @@ class GateResult:
     margin: float
     alpha: float
     reason: str
+    more_units: int | None = None
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -162,23 +170,63 @@ def judge(
     for name, value in (("next_share", next_share), ("part", part)):
         if not 0.0 < value <= 1.0:
             raise UsageError(f"{name} is {value:g}, and must lie above 0 and at most at 1")
+    units = (evidence.units.get(baseline, 0), evidence.units.get(candidate, 0))
+    shares = evidence.shares or gates.policy.shares
+    pair = Pair(baseline, candidate, _chance(shares or evidence.units, baseline, candidate))
+    split = _Split(pair if shares else None, gates.policy.srm_alpha)
     results = tuple(
-        _judge_gate(evidence, g, gates.alpha(g) * part, next_share, baseline, candidate)
+        _judge_gate(evidence.metrics.get(g.name), g, gates.alpha(g) * part, next_share, pair, split)
         for g in gates.gates
     )
-    units = (evidence.units.get(baseline, 0), evidence.units.get(candidate, 0))
-    outcome, reason = _overall(results, units, next_share)
-    return Verdict(outcome, reason, results, look, units)
+    outcome, reason = _overall(results, _doubt(evidence, units, split), next_share)
+    more = max((g.more_units or 0 for g in results), default=0)
+    waits = outcome is Outcome.INCONCLUSIVE and more > 0
+    return Verdict(outcome, reason, results, look, units, more if waits else None)
 
 
-def _overall(
-    results: tuple[GateResult, ...], units: tuple[int, int], next_share: float
-) -> tuple[Outcome, str]:
+def _chance(weights: Mapping[str, float], baseline: str, candidate: str) -> float:
+    """The chance of a unit of either arm to be the candidate's; 0.5 where nothing was seen."""
+    mine, theirs = weights.get(candidate, 0.0), weights.get(baseline, 0.0)
+    return mine / (mine + theirs) if mine > 0.0 and theirs > 0.0 else 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The declared split of units, and the chance of doubting it wrongly."""
+
+    pair: Pair | None
+    alpha: float
+
+    def doubt(self, units: tuple[int, int], what: str) -> str:
+        """Why the units do not fit the shares, or nothing."""
+        if self.pair is None or not any(units):
+            return ""
+        share = self.pair.share
+        if mismatch(units, (1.0 - share, share)) < math.log(1.0 / self.alpha):
+            return ""
+        return (
+            f"sample-ratio mismatch: {what} are {units[0]} of {self.pair.baseline} and {units[1]} "
+            f"of {self.pair.candidate}, where the candidate's share is {share:.4g}"
+        )
+
+
+def _doubt(evidence: Evidence, units: tuple[int, int], split: _Split) -> str:
+    """Why nothing can be compared at all, or nothing."""
+    if not any(units):
+        return "there was no traffic"
+    if evidence.crossed > CROSSED * (sum(units) + evidence.crossed):
+        return f"{evidence.crossed} units were seen in more than one arm"
+    return split.doubt(units, "units")
+
+
+def _overall(results: tuple[GateResult, ...], doubt: str, next_share: float) -> tuple[Outcome, str]:
     """The overall outcome: the worst news first."""
     worse = [g for g in results if g.outcome is Finding.WORSE]
     harmful = [g for g in worse if g.kind != "signal"]
     if harmful:
         return Outcome.FAIL, harmful[0].reason
+    if doubt:
+        return Outcome.NOT_MEASURED, doubt
     missing = [g for g in results if g.outcome is Finding.NOT_MEASURED]
     if missing:
         return Outcome.NOT_MEASURED, missing[0].reason
@@ -198,63 +246,107 @@ def _satisfied(result: GateResult, next_share: float) -> bool:
 
 
 def _judge_gate(
-    evidence: Evidence, gate: Gate, alpha: float, next_share: float, baseline: str, candidate: str
+    seen: Measured | Tails | None,
+    gate: Gate,
+    alpha: float,
+    next_share: float,
+    pair: Pair,
+    split: _Split,
 ) -> GateResult:
-    measured = evidence.metrics.get(gate.metric)
-    arms = measured.arms if measured else {}
-    units = tuple(arms[a].units if a in arms else 0 for a in (baseline, candidate))
-    counts = (units[0], units[1])
+    level = seen.level if isinstance(seen, Tails) else seen
+    arms = level.arms if level else {}
+    stable, candidate = (
+        arms[arm].units if arm in arms else 0 for arm in (pair.baseline, pair.candidate)
+    )
+    units = (stable, candidate)
+    empty = _unmeasured(level, gate, units, pair) or split.doubt(units, f"units with {gate.name}")
+    if seen is None or empty:
+        failed = gate.missing == "fail"
+        reason = f"{empty}, which this gate counts as worse" if failed else empty
+        outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
+        return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
+    result = compare(seen, gate, pair, alpha, next_share)
+    outcome, told = _finding(gate, result, min(units), alpha, next_share)
+    return GateResult(
+        metric=gate.name,
+        kind=gate.kind,
+        outcome=outcome,
+        effect=result.effect,
+        interval=result.interval,
+        e_value=math.exp(min(result.log_e_worse, 690.0)),
+        units=units,
+        margin=_margin(gate, result.figures[0], next_share),
+        alpha=alpha,
+        reason=f"{_figures(gate, result, units)}: {told}",
+        more_units=_more(gate, result, candidate, next_share)
+        if outcome is Finding.UNDECIDED
+        else None,
+    )
 
-    def result(outcome: Finding, reason: str, seen: Comparison | None = None) -> GateResult:
-        return GateResult(
-            metric=gate.name,
-            kind=gate.kind,
-            outcome=outcome,
-            effect=seen.effect if seen else None,
-            interval=seen.interval if seen else None,
-            e_value=math.exp(min(seen.log_e_worse, 690.0)) if seen else 0.0,
-            units=counts,
-            margin=seen.margin if seen else 0.0,
-            alpha=alpha,
-            reason=reason,
-        )
 
-    if measured is None or not all(counts):
-        if gate.missing == "fail":
-            return result(
-                Finding.WORSE, f"{gate.name} has no data, which this gate counts as worse"
+def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair: Pair) -> str:
+    """Why a gate is not measured, or nothing."""
+    arms = (pair.baseline, pair.candidate)
+    empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n)
+    if level is None or empty:
+        return f"{gate.name} was not measured: no data{' of ' + empty if empty else ''}"
+    for arm in arms:
+        asked = level.requests.get(arm, 0)
+        if level.arms[arm].n < gate.coverage * asked:
+            return (
+                f"{gate.name} was measured for {level.arms[arm].n:.0f} of {asked} requests of "
+                f"{arm}, fewer than the {100 * gate.coverage:g} % it must be"
             )
-        empty = " and ".join(a for a, n in zip((baseline, candidate), counts, strict=True) if not n)
-        return result(Finding.NOT_MEASURED, f"{gate.name} was not measured: no data of {empty}")
-    share = _pair_share(evidence, baseline, candidate)
-    seen = compare(measured, gate, baseline, candidate, share, alpha, next_share)
-    return result(*_finding(gate, seen, counts, alpha, next_share), seen)
+    return ""
 
 
-def _pair_share(evidence: Evidence, baseline: str, candidate: str) -> float:
-    """The chance of a unit of either arm to be the candidate's; as seen, where not declared."""
-    weights = evidence.shares or evidence.units
-    return weights[candidate] / (weights[candidate] + weights[baseline])
+def _margin(gate: Gate, stable: float, next_share: float) -> float:
+    """How much worse is still allowed, in the metric's units."""
+    if gate.relative is not None:
+        return gate.relative * abs(stable)
+    return gate.absolute if gate.absolute is not None else (gate.budget or 0.0) / next_share
+
+
+def _figures(gate: Gate, seen: Comparison, units: tuple[int, int]) -> str:
+    interval = seen.interval
+    span = f", in [{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
+    return (
+        f"{gate.name} {seen.figures[1]:.4g} against stable's {seen.figures[0]:.4g} "
+        f"({seen.effect:+.3g}{span}; {units[1]} against {units[0]} units)"
+    )
 
 
 def _finding(
-    gate: Gate, seen: Comparison, units: tuple[int, int], alpha: float, next_share: float
+    gate: Gate, seen: Comparison, units: int, alpha: float, next_share: float
 ) -> tuple[Finding, str]:
     need = math.log(1.0 / alpha)
-    figures = (
-        f"{gate.name} {seen.figures[1]:.4g} against stable's {seen.figures[0]:.4g}, "
-        f"effect {seen.effect:+.4g} in [{seen.interval[0]:.4g}, {seen.interval[1]:.4g}], "
-        f"{units[1]} against {units[0]} units"
-    )
-    if min(units) < gate.min_units:
-        return Finding.UNDECIDED, f"{figures}: fewer than {gate.min_units} units"
+    margin = _margin(gate, seen.figures[0], next_share)
+    allowed = f"a margin of {margin:.4g}"
+    if gate.budget is not None:
+        allowed += f" (the budget {gate.budget:g} at the next share {next_share:g})"
+    if units < gate.min_units:
+        return Finding.UNDECIDED, f"an arm has fewer than {gate.min_units} units"
     if seen.log_e_worse >= need:
-        return Finding.WORSE, f"{figures}: worse than allowed"
+        beyond = gate.budget if gate.budget is not None else margin
+        return Finding.WORSE, f"worse by more than {beyond:.4g}"
     if seen.log_e_better >= need:
-        return Finding.BETTER, f"{figures}: better"
+        return Finding.BETTER, "better"
     if seen.log_e_no_worse >= need:
-        told = f"no worse than {seen.margin:.4g}"
-        if gate.budget is not None:
-            told += f", the budget {gate.budget:g} at the next share {next_share:g}"
-        return Finding.NO_WORSE, f"{figures}: {told}"
-    return Finding.UNDECIDED, f"{figures}: not decided at a margin of {seen.margin:.4g}"
+        return Finding.NO_WORSE, f"no worse within {allowed}"
+    return Finding.UNDECIDED, f"undecided at {allowed}"
+
+
+def _more(gate: Gate, seen: Comparison, units: int, next_share: float) -> int | None:
+    """The candidate's units still needed, if the effect stays as it is.
+
+    The interval narrows as one over the root of the units; a decision needs its half-width to
+    be no more than the distance of the effect from the border.
+    """
+    if seen.interval is None:
+        return None
+    sign = 1.0 if gate.lower_is_better else -1.0
+    harm = sign * seen.effect
+    margin = _margin(gate, seen.figures[0], next_share)
+    half = (seen.interval[1] - seen.interval[0]) / 2.0
+    gap = abs(margin - harm)
+    return math.ceil(units * ((half / gap) ** 2 - 1.0)) if half > gap > 0.0 else None

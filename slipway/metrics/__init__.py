@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from slipway.errors import ExpectationError
+from slipway.evidence import Measure, QuantileMeasure
 
 if TYPE_CHECKING:
+    from slipway.gates import Gate, Gates
     from slipway.ports import Metric
 
 BUILT_IN = {
@@ -20,15 +23,19 @@ BUILT_IN = {
 }
 
 
-def resolve(name: str) -> Metric:
+def resolve(name: str, options: Mapping[str, Any] | None = None) -> Metric:
     """The metric of a built-in name or a ``package.module:Class``.
 
+    Args:
+        options: arguments of its class.
+
     Raises:
-        ExpectationError: there is none of that name; the known ones are listed.
+        ExpectationError: there is none of that name, or it does not take the options; the known
+            names are listed.
     """
     module, _, attribute = BUILT_IN.get(name, name).partition(":")
     try:
-        made: Metric = getattr(importlib.import_module(module), attribute)()
+        made: Metric = getattr(importlib.import_module(module), attribute)(**(options or {}))
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ExpectationError(
             f"there is no metric '{name}': {error}",
@@ -36,3 +43,40 @@ def resolve(name: str) -> Metric:
             do=f"built in: {', '.join(sorted(BUILT_IN))}; or your own as 'package.module:Class'",
         ) from error
     return made
+
+
+def measures(gates: Gates, next_share: float = 1.0) -> tuple[Measure, ...]:
+    """What an evidence source must gather for these gates.
+
+    Args:
+        next_share: as it will be given to ``judge``.
+
+    Raises:
+        ExpectationError: a metric is unknown, or is not of its gate's type.
+    """
+    return tuple(_measure(gate, next_share) for gate in gates.gates)
+
+
+def _measure(gate: Gate, next_share: float) -> Measure:
+    metric = resolve(gate.metric, gate.options)
+    if (metric.type == "rate") != (gate.type == "rate"):
+        raise ExpectationError(
+            f"the metric '{gate.metric}' is a {metric.type}, and its gate takes it for a "
+            f"{gate.type}",
+            where="gates.toml",
+            do="a rate takes a gate of type rate; any other metric one of type mean or quantile",
+        )
+    low = metric.low if gate.low is None else gate.low
+    high = metric.high if gate.high is None else gate.high
+    return measure_of(gate, next_share, metric.sql(), low, high)
+
+
+def measure_of(
+    gate: Gate, next_share: float, expression: str, low: float | None, high: float | None
+) -> Measure:
+    """The measure of a gate whose metric is an SQL expression with these bounds."""
+    plain = (gate.name, expression, gate.type, low, high, gate.maturity)
+    if gate.q is None:
+        return Measure(*plain)
+    worse, no_worse = ((b.slope, b.shift) for b in gate.borders(next_share))
+    return QuantileMeasure(*plain, q=gate.q, worse=worse, no_worse=no_worse)
