@@ -21,10 +21,9 @@ def postgres_programs() -> Path:
     if found:
         return Path(found).parent
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
-    assert folders, (
-        "these tests start a real PostgreSQL: install it (Debian: postgresql), "
-        "or leave them out with -m 'not real'"
-    )
+    if not folders:
+        reason = "no PostgreSQL is installed (Debian: postgresql), which these tests start"
+        (pytest.fail if os.environ.get("SLIPWAY_REAL") else pytest.skip)(reason)
     return folders[-1]
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import slipway
-from slipway import ports
-from slipway.conformance import ledger_store, strategy
+from slipway import metrics, ports
+from slipway.conformance import ledger_store, metric, runtime, strategy
 from slipway.stores.sql_ledger import open_ledger
 from slipway.strategies import BUILT_IN, resolve
-from slipway.testing import MemoryLedger
+from slipway.testing import FakeRuntime, MemoryLedger
 
 Law = Callable[[Any], None]
 
@@ -52,7 +52,12 @@ TRIED: dict[type, set[str]] = {
         "slipway.stores.sql_ledger:SqlLedger",
         "slipway.testing:MemoryLedger",
     },
-    ports.Strategy: {"slipway.strategies.canary:Canary"},
+    ports.Metric: set(metrics.BUILT_IN.values()),
+    ports.Runtime: {
+        "slipway.runtimes.process:ProcessRuntime",  # in model_server/test_process_runtime.py
+        "slipway.testing:FakeRuntime",
+    },
+    ports.Strategy: set(BUILT_IN.values()),
 }
 
 
@@ -81,6 +86,20 @@ def test_the_sql_ledger_keeps_the_law(law: Law, new_ledger: Callable[[], str]) -
 def test_every_strategy_keeps_the_law(law: Law, name: str) -> None:
     """Whatever it does with a pass, it never moves forward without one."""
     law(resolve(name))
+
+
+@pytest.mark.parametrize("law", metric.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", metrics.BUILT_IN)
+def test_every_metric_keeps_the_law(law: Law, name: str) -> None:
+    """On real requests in a real DuckDB: bounded, one number each, unknown where unknown."""
+    law(metrics.resolve(name))
+
+
+@pytest.mark.parametrize("law", runtime.LAWS, ids=lambda law: law.__name__)
+def test_the_fake_runtime_keeps_the_law(law: Law) -> None:
+    """The public fake behaves as the real ones do."""
+    fake = FakeRuntime(broken=["broken"])
+    law(runtime.Trial(lambda: fake, "bundle", "broken"))
 
 
 @pytest.mark.parametrize("law", ledger_store.LAWS, ids=lambda law: law.__name__)
