@@ -127,7 +127,11 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, int, float, bool, list, dict)) else str(value)
+    return (
+        value
+        if value is None or isinstance(value, (str, int, float, bool, list, dict))
+        else str(value)
+    )
 
 
 @cli.command()

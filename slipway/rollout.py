@@ -86,6 +86,7 @@ class Rollout:
         release, stable: release ids; ``stable`` is empty where there is no baseline.
         step: index into ``plan.steps`` of the share being served, -1 before the first.
         since: when the share that is being served was granted.
+        before: the route in force when it was opened, to which everything returns.
     """
 
     id: str
@@ -96,12 +97,15 @@ class Rollout:
     step: int
     share: float
     since: float
+    before: RouteTable | None
 
     @property
     def next_share(self) -> float:
         """The share that a pass leads to; 1 is promotion."""
         following = self.step + 1
-        return float(self.plan.steps[following]["share"]) if following < len(self.plan.steps) else 1.0
+        return (
+            float(self.plan.steps[following]["share"]) if following < len(self.plan.steps) else 1.0
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
             step=-1,
             share=0.0,
             since=entry.at,
+            before=state.route,
         )
     elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
         rollout = replace(rollout, step=body["step"], share=body["share"], since=entry.at)
@@ -253,21 +258,19 @@ def _moved(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
         if chosen.event is Event.RESUMED and state.state is State.HELD:
             return {"step": rollout.step, "share": rollout.share}
         index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
-        arms = (
-            Arm(STABLE, rollout.stable, 1.0 - chosen.share),
-            Arm(CANDIDATE, rollout.release, chosen.share, leased=True),
-        )
+        stable = Arm(STABLE, rollout.stable, 1.0 - chosen.share)
+        candidate = Arm(CANDIDATE, rollout.release, chosen.share, leased=True)
+        arms = (stable, candidate)
         route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
         return {"step": index, "share": chosen.share, "route": route}
     if chosen.event is Event.PROMOTED:
-        arms = (Arm(STABLE, rollout.release, 1.0),)
-        return {"route": _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)}
-    if chosen.event is Event.HELD or state.route is None or len(state.route.arms) == 1:
+        everyone = (Arm(STABLE, rollout.release, 1.0),)
+        return {"route": _route(state, rollout.id, everyone, plan.serving, plan.lease_seconds)}
+    before = rollout.before
+    if chosen.event is Event.HELD or before is None or state.route == before:
         return {}
-    arms = (Arm(STABLE, rollout.stable, 1.0),)
-    return {
-        "route": _route(state, rollout.id, arms, state.route.policy, state.route.lease_seconds)
-    }
+    # Back to what was served before, and to how it was served.
+    return {"route": _route(state, rollout.id, before.arms, before.policy, before.lease_seconds)}
 
 
 def return_to(state: ModelState, release: str, *, now: float, actor: str, reason: str) -> Draft:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ def drift(
     found = Drift(
         **{**answer, "unmeasured": tuple(answer["unmeasured"]), "rows": tuple(answer["rows"])}
     )
+    page.with_suffix(".json").write_text(json.dumps(answer, indent=1))
     get_run_logger().info("%s: %s", found.outcome, found.reason)
     return found
 
@@ -88,7 +90,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         reason = f"{rows[0]} and {rows[1]} rows; at least {request['min_rows']} of each are needed"
         return _answer("not_measured", reason, {}, empty, rows, "")
     sampled = [f[measured].sample(min(len(f), MAX_ROWS), random_state=SEED) for f in frames]
-    columns = _compare(*sampled, request["page"])
+    columns = _compare(sampled[0], sampled[1], request["page"])
     drifted = sorted(c for c, told in columns.items() if told["drift"])
     found = len(drifted) / len(measured) >= request["share"]
     reason = f"{len(drifted)} of {len(measured)} columns drifted: {', '.join(drifted) or 'none'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,10 +43,22 @@ def window(home: Home, spec: Spec, since: str, until: str) -> str:
 
 
 def _from_log(home: Home, spec: Spec, since: float) -> str:
-    from slipway.stores.inference_log import features
+    """The features of every request that was answered since, row by row."""
+    import pandas as pd
 
+    from slipway.child import frame
+    from slipway.stores.inference_log import open_log
+
+    logged = open_log(home.log).execute(
+        'SELECT features FROM requests WHERE model = ? AND "at" >= ? AND status = 200',
+        [spec.model, since],
+    )
+    bodies = [json.loads(text) for (text,) in logged.fetchall() if text]
+    records = [r for body in bodies for r in (body if isinstance(body, list) else [body])]
+    kinds = {f.name: f.kind for f in spec.data.features}
+    rows = pd.DataFrame([r for r in records if isinstance(r, dict)], columns=list(kinds))
     path = home.folder("runs", "windows") / f"{spec.model}-{_stamp()}.parquet"
-    features(home.log, spec.model, spec.signature, since=since, out=path)
+    frame.coerce(rows, kinds, "the inference log").to_parquet(path)
     return str(path)
 
 

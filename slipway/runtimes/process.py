@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slipway.daemon import Daemon, answers
@@ -41,7 +40,7 @@ class ProcessRuntime:
         command += ["--host", "127.0.0.1", "--port", "0"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         daemons = [self._daemon(home, number) for number in range(replicas)]
-        children: list[subprocess.Popen[bytes] | None] = []
+        children = []
         try:
             for daemon in daemons:
                 children.append(daemon.spawn(command, environ))
@@ -78,5 +77,5 @@ class ProcessRuntime:
     def _daemon(self, home: Path, number: int) -> Daemon:
         return Daemon(f"replica {number}", home / f"{number}.json", "/ping")
 
-    def _daemons(self, home: Path) -> list[Daemon]:
+    def _daemons(self, home: Path) -> Sequence[Daemon]:
         return [self._daemon(home, int(a.stem)) for a in sorted(home.glob("*.json"))]

@@ -265,3 +265,17 @@ def test_route_numbers_only_grow_and_every_change_of_users_is_an_entry(acts: lis
         state = fold(MODEL, entries[:place])
         assert state.route is None or {a.release for a in state.route.arms} <= set(state.needed)
         assert state.route is None or state.route.stable.release == state.stable
+
+
+def test_a_rollback_returns_to_how_things_were_served_too() -> None:
+    """A release that brought a faulty serving policy takes it along when it goes."""
+    played = launched("A")
+    sound = played.state.route
+    played.plan = plan([0.5], serving={"budget_ms": 1})
+    played.release("B")
+    played.tick()
+    played.tick("fail")
+    route = played.state.route
+    assert sound is not None
+    assert route is not None
+    assert (route.arms, route.policy) == (sound.arms, sound.policy)
