@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +103,12 @@ def build(
 
     Raises:
         RuntimeFailure: the bundle is not what its digests say, no engine answers, it has no such
-            base, the name cannot be an image's, or a step of the build failed.
+            base, the name cannot be an image's, a step of the build failed, or a disk is full.
         SpecError: the template cannot be used.
     """
     text = dockerfile(base, template)
     created = int(environ.get("SOURCE_DATE_EPOCH", "0"))
-    with connected() as engine:
+    with connected() as engine, _room():
         foundation = base_image(engine, base)
         recipe = Recipe(model, bundle, base, str(foundation.id), text, commit, created)
         content = _existing(engine, recipe)
@@ -117,6 +118,23 @@ def build(
             say("dating all files alike")
             content = _settle(engine, made, foundation.attrs["RootFS"]["Layers"], recipe)
     return Image(bundle=bundle.digest, content=content, reference=recipe.reference)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """What goes wrong with this machine's own disk, in clear words."""
+    from requests import RequestException
+
+    try:
+        yield
+    except RequestException:  # the engine's, and an OSError by descent
+        raise
+    except OSError as error:
+        raise RuntimeFailure(
+            f"the image's files cannot be written: {error.strerror or error}",
+            where=str(error.filename or tempfile.gettempdir()),
+            do="make room there, or name another place in TMPDIR, then try again",
+        ) from error
 
 
 def _existing(engine: DockerClient, recipe: Recipe) -> str:

@@ -3,7 +3,7 @@
 A builder dates every file and the image itself by the clock, and notes which container made which
 layer. Here each layer that a build added is dated alike, the notes are dropped, and the image's
 id, which is the digest of its configuration, follows from what is in it alone. The base's layers
-stay as they are.
+stay as they are, so that images share them.
 
 Format: Docker Image Specification v1.2 (``manifest.json``), which ``docker load`` reads.
 """
@@ -63,7 +63,8 @@ def settle(
         for number, name in enumerate(manifest["Layers"]):
             layer = _open(old, name)
             with layer if number < kept else _settled(layer, created) as stream:
-                diff_ids.append(_digest(stream))
+                # An engine may hand out the base's layers compressed: their names are known.
+                diff_ids.append(base_layers[number] if number < kept else _digest(stream))
                 if diff_ids[-1] not in diff_ids[:-1]:
                     _add(new, _file(diff_ids[-1], "tar"), stream)
         text = canonical(_settled_config(config, diff_ids, labels, created))

@@ -63,7 +63,8 @@ def base_image(engine: DockerClient, name: str) -> Image:
 
 
 def _unreachable(error: Exception) -> RuntimeFailure:
-    if _caused_by(error, PermissionError):
+    cause = _cause(error)
+    if isinstance(cause, PermissionError):
         return RuntimeFailure(
             "this user may not use the Docker engine",
             where=_address(),
@@ -71,18 +72,20 @@ def _unreachable(error: Exception) -> RuntimeFailure:
             "DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
         )
     return RuntimeFailure(
-        f"no Docker engine answers: {_words(error)}",
+        f"no Docker engine answers: {(cause and cause.strerror) or _words(error)}",
         where=_address(),
         do="start one, or name it in DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
     )
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+def _cause(error: BaseException | None) -> OSError | None:
+    """The system's own word at the root: libraries hand it on as cause, context or argument."""
     while error is not None:
-        if isinstance(error, kind) or any(isinstance(a, kind) for a in error.args):
-            return True
+        found = [e for e in (error, *error.args) if isinstance(e, OSError) and e.strerror]
+        if found:
+            return found[0]
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _words(error: Exception) -> str:

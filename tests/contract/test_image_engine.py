@@ -27,7 +27,10 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where nothing listens, the error names the address and what to do."""
     address = f"unix://{tmp_path}/none.sock"
     monkeypatch.setenv("DOCKER_HOST", address)
-    with pytest.raises(RuntimeFailure, match="no Docker engine answers") as told, connected():
+    with (
+        pytest.raises(RuntimeFailure, match="no Docker engine answers: No such file") as told,
+        connected(),
+    ):
         pass
     assert told.value.where == address
     assert "DOCKER_HOST" in told.value.do

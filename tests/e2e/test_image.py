@@ -145,6 +145,28 @@ def test_a_failing_step_tells_its_last_lines_and_leaves_no_image(
     assert _left(engine) == before
 
 
+def test_a_full_disk_is_told_with_its_place(
+    engine: Any, image: Image, small: Small, tmp_path: Path
+) -> None:
+    """Where the archive does not fit, the error says where to make room; nothing is tagged."""
+    before = _left(engine)
+    source = (
+        "import resource, sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from small_bundle import make; from tasks.image import build; from pathlib import Path\n"
+        "bundle = make(Path(sys.argv[3]), seed=2).bundle\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))\n"
+        "build('flights', bundle, sys.argv[4])"
+    )
+    here = Path(__file__).parent
+    arguments = [str(here), str(here.parents[1]), str(tmp_path), BASE]
+    done = subprocess.run(
+        [sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False
+    )
+    assert "the image's files cannot be written: File too large" in done.stderr
+    assert "TMPDIR" in done.stderr
+    assert _left(engine) == before
+
+
 def test_a_missing_base_is_named(engine: Any, small: Small) -> None:
     """A base that the engine does not have is an error that says how to get it."""
     with pytest.raises(RuntimeFailure, match="does not have the base image 'no/such:base'") as told:
