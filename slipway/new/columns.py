@@ -49,14 +49,14 @@ class Target:
         two_valued: whether it is yes or no, so that the model gives a probability.
         labels: value in the file to 0 or 1; empty where it is a number to be taken as it is.
         unknown: how many rows lack it.
-        largest: its largest absolute value.
+        size: what 99 of 100 of its absolute values stay below.
     """
 
     kind: str
     two_valued: bool
     labels: Mapping[Any, int]
     unknown: int
-    largest: float = 1.0
+    size: float = 1.0
 
     @property
     def needs_loader(self) -> bool:
@@ -203,7 +203,7 @@ def _useless(column: pd.Series[Any], kind: str) -> str:
         return "dates: derive numbers from it, such as the weekday" if kind == "date" else kind
     distinct = values.nunique()
     if distinct == 1:
-        return f"it is {values.iloc[0]!r} in every row"
+        return f"it is {values.iloc[0]} in every row"
     if kind == "text" and distinct > len(values) / 2:
         return f"{distinct} different texts in {len(values)} rows: ids or free text"
     whole = kind == "number" and (pd.to_numeric(values).astype("float64") % 1 == 0).all()
@@ -236,8 +236,8 @@ def _target(column: pd.Series[Any], form: str, path: Path) -> Target:
             do="a target is a number, or has two values such as yes and no",
         )
     if len(counts) > 2:
-        largest = float(values.abs().max())
-        return Target(kind, two_valued=False, labels={}, unknown=unknown, largest=largest)
+        size = float(values.abs().quantile(0.99))
+        return Target(kind, two_valued=False, labels={}, unknown=unknown, size=size)
     if counts.min() < LEAST_OF_A_CLASS:
         raise DataError(
             f"{name} is {counts.idxmin()!r} in only {counts.min()} rows; at least "

@@ -23,6 +23,9 @@ ANSWERS = {
     True: "the probability that `{target}` is {positive}, one number per row",
     False: "`{target}`, one number per row",
 }
+ROBUST = """
+        loss="huber",  # squares, but for the wildest one in a hundred
+        alpha=0.99,"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,13 @@ def write_code(folder: Path, told: Told) -> None:
         target=_yaml(roles.target),
         roles="".join(f"  {role}: {_yaml(n)}\n" for role, n in named.items() if n),
         features="".join(lines),
-        tolerance=f"{min(0.5, 1e-5 * max(1.0, target.largest)):g}",
+        tolerance=f"{min(0.5, 1e-5 * max(1.0, target.size)):g}",
         answer="{ min: 0, max: 1 }         # anything else counts as the arm's failure"
         if target.two_valued
         else "{ finite: true }           # anything else counts as the arm's failure",
     )
-    kind = "Classifier" if target.two_valued else "Regressor"
-    _write(folder / "train.py", "train.py", estimator=f"GradientBoosting{kind}")
+    kind, loss = ("Classifier", "") if target.two_valued else ("Regressor", ROBUST)
+    _write(folder / "train.py", "train.py", estimator=f"GradientBoosting{kind}", loss=loss)
     if target.needs_loader:
         _write_loader(folder / "data.py", told)
 

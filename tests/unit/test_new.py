@@ -42,7 +42,8 @@ def test_templates_of_python_are_python():
     ]
     for path in found:
         template = string.Template(path.read_text())
-        filled = template.substitute(dict.fromkeys(template.get_identifiers(), "name"))
+        names = {**dict.fromkeys(template.get_identifiers(), "name"), "loss": ""}
+        filled = template.substitute(names)
         compile(filled, path.name, "exec")
 
 
