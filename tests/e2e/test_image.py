@@ -145,20 +145,16 @@ def test_a_failing_step_tells_its_last_lines_and_leaves_no_image(
     assert _left(engine) == before
 
 
-def test_a_full_disk_is_told_with_its_place(
-    engine: Any, image: Image, small: Small, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_told_with_its_place(engine: Any, image: Image, small: Small) -> None:
     """Where the archive does not fit, the error says where to make room; nothing is tagged."""
     before = _left(engine)
     source = (
-        "import resource, sys; sys.path[:0] = sys.argv[1:3]\n"
-        "from small_bundle import make; from tasks.image import build; from pathlib import Path\n"
-        "bundle = make(Path(sys.argv[3]), seed=2).bundle\n"
+        "import json, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from slipway.release import Bundle; from tasks.image import build\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))\n"
-        "build('flights', bundle, sys.argv[4])"
+        "build('flights', Bundle(**json.loads(sys.argv[2])), sys.argv[3], commit='full')"
     )
-    here = Path(__file__).parent
-    arguments = [str(here), str(here.parents[1]), str(tmp_path), BASE]
+    arguments = [str(Path(__file__).parents[2]), json.dumps(small.bundle.record()), BASE]
     done = subprocess.run(
         [sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False
     )
