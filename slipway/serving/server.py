@@ -65,12 +65,11 @@ class ModelServer:
         """Answer one request, now or at the end of the event loop's turn."""
         path, method = exchange.path, exchange.method
         post, fixed = self._posts.get(path), self._fixed.get(path)
-        encode_error = _error_body(path)
         if post and method == b"POST":
             try:
                 post(exchange)
             except BadInput as error:
-                exchange.respond(error.status, encode_error(error), JSON)
+                exchange.respond(error.status, _error_body(path)(error), JSON)
         elif fixed and method in (b"GET", b"HEAD"):
             exchange.respond(200, *fixed)
         else:

@@ -1,5 +1,6 @@
 """The model server as its clients meet it: a real bundle, a real process, real sockets."""
 
+import importlib
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from slipway import bundle
+from slipway.errors import RuntimeFailure
 from slipway.release import Column
-from slipway.serving import manifest
+from slipway.serving import engine, manifest
 
 
 def test_the_answers_are_the_pipelines(bundles, server):
@@ -254,6 +256,70 @@ def test_v2_tells_about_itself(server, path):
     status, _, raw = server.ask("GET", path)
     assert status == 200
     assert json.loads(raw)
+
+
+# A model with the user's own code in it.
+
+OWN_CODE = '''
+from sklearn.base import BaseEstimator, TransformerMixin
+
+class Doubler(TransformerMixin, BaseEstimator):
+    """Twice every number."""
+
+    def fit(self, x, y=None):
+        return self
+
+    def transform(self, x):
+        return x * 2
+'''
+
+
+def test_a_bundle_carries_the_users_own_code(serving, tmp_path, monkeypatch):
+    """A skops model with the user's own type serves from the copy of its module in the bundle."""
+    import pandas as pd
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+
+    source = tmp_path / "user" / "own_steps.py"
+    source.parent.mkdir()
+    source.write_text(OWN_CODE)
+    monkeypatch.syspath_prepend(str(source.parent))
+    own_steps = importlib.import_module("own_steps")
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+    model = make_pipeline(own_steps.Doubler(), LinearRegression()).fit(frame, frame["a"] * 10)
+    skops.io.dump(model, tmp_path / "model.skops")
+    bundle.write(
+        tmp_path / "own",
+        model="own",
+        engine="skops",
+        model_file=tmp_path / "model.skops",
+        signature=(Column("a", "number"),),
+        output="value",
+        trusted=["own_steps.Doubler"],
+        code_files={"own_steps.py": source},
+    )
+    source.unlink()
+    with serving(tmp_path / "own") as client:
+        status, answer = client.invoke({"inputs": {"a": [4.0, 5]}})
+    assert status == 200
+    assert answer["predictions"] == pytest.approx([40.0, 50.0])
+
+
+def test_a_type_that_is_not_trusted_is_not_built(bundles, tmp_path):
+    """A skops file that holds more than the bundle trusts does not load."""
+    made = bundles["skops"]
+    bundle.write(
+        tmp_path / "wary",
+        model="flights",
+        engine="skops",
+        model_file=made.path / "model.skops",
+        signature=manifest.read(made.path).signature,
+        output="probability",
+        trusted=(),
+    )
+    with pytest.raises(RuntimeFailure, match="UntrustedTypesFoundException"):
+        engine.load(tmp_path / "wary")
 
 
 # Against a recorded MLflow server.
