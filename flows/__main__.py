@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 
 from slipway.errors import SlipwayError
@@ -22,6 +23,8 @@ def main(name: str, parameters: str) -> int:
         server = connect(Home.of().root)  # before the first import of prefect
         flow = getattr(importlib.import_module(f"flows.{name}"), name)
         server.ready()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_worth_showing)
         result = flow(**json.loads(parameters))
     except SlipwayError as error:
         sys.stderr.write(f"slipway {name}: {error}\n")
@@ -32,6 +35,16 @@ def main(name: str, parameters: str) -> int:
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    """Leave out of the terminal what `main` tells at the end, once and without tracebacks.
+
+    Prefect's own record of the run, and its UI, keep all of it.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    ended = record.getMessage().startswith("Finished in state Failed(")
+    return not ended and not isinstance(error, SlipwayError)
 
 
 if __name__ == "__main__":

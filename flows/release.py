@@ -16,7 +16,7 @@ from tasks import suite
 from tasks.bundle import bundle
 from tasks.checkout import checkout
 from tasks.image import image
-from tasks.open import only_one, open_for, require_blessing, stable_release
+from tasks.open import baseline, only_one, open_for, require_blessing
 from tasks.record import state_of
 from tasks.register import open_registry, register
 from tasks.serve import ensure_gateway
@@ -61,13 +61,15 @@ def build(home: Home, declared: Spec, commit: str, actor: str) -> str:
     """From data to an open rollout. Returns the release's id."""
     pack = expectations.load(declared.pack)
     with only_one(home, declared), warm(suite.MODULE) as inspector:
-        stable = stable_release(home, declared.model)
         registry = open_registry.submit(home, declared.registry.tracking_uri)
         data = snapshot(home, declared, pack.fixed_set)
-        checked = check_data.submit(inspector, data, pack.folder / "suite.json", home.folder("runs", "data") / "result.json")
+        checked = check_data.submit(
+            inspector, data, pack.folder / "suite.json", home.folder("runs", "data") / "result.json"
+        )
         candidate = train(home, declared, data, pack.fixed_set, commit)
         built = bundle(home, declared, candidate, pack.fixed_set)
-        report = validate(home, declared, pack, candidate, built, checked.result(), stable)
+        against = baseline(home, declared.model, built)
+        report = validate(home, declared, pack, candidate, built, checked.result(), against)
         require_blessing(declared.model, report)
         registry.result()
         version = register(home, declared, data, candidate, built, report)

@@ -300,6 +300,8 @@ def stop() -> None:
     runtime = ProcessRuntime(home.run / "process")
     for release_id in list(runtime.list()):
         runtime.stop(release_id)
+    for left in (home.run / "validate").glob("*.json"):  # by a release that was killed
+        Daemon("a bundle's server", left, "/ping").stop()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "tasks.prefect_server", "stop"])
 
 

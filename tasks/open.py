@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from prefect import get_run_logger
 
 from slipway.errors import Busy, NotBlessed, Refused
 from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.lifecycle import Event
-from slipway.release import Release, Report, short
-from slipway.rollout import ModelState, Plan, Step, open_rollout, take
+from slipway.release import Bundle, Release, Report, short
+from slipway.rollout import NO_BASELINE, ModelState, Plan, Step, open_rollout, take
 from slipway.spec import Spec
 from tasks.record import keep, ledger, record, state_of
 from tasks.serve import settle, stand_by
@@ -32,25 +34,45 @@ def only_one(home: Home, spec: Spec) -> Iterator[None]:
     Raises:
         Busy: another release holds it and the spec says ``concurrency: refuse``.
     """
-    while True:
-        lock = ledger(home).lock(spec.model)
+    with ExitStack() as held:
         try:
-            lock.__enter__()
-            break
+            held.enter_context(ledger(home).lock(spec.model))
         except Busy:
             if spec.concurrency == "refuse":
                 raise
-            time.sleep(WAIT_SECONDS)
-    try:
+            get_run_logger().info("another release of %s is under way: waiting", spec.model)
+            while not _taken(held, home, spec.model):
+                time.sleep(WAIT_SECONDS)
         yield
-    finally:
-        lock.__exit__(None, None, None)
+
+
+def _taken(held: ExitStack, home: Home, model: str) -> bool:
+    try:
+        held.enter_context(ledger(home).lock(model))
+    except Busy:
+        return False
+    return True
 
 
 def stable_release(home: Home, model: str) -> Release | None:
     """The release that is stable now, if there is one."""
     stable = state_of(home, model).stable
     return ledger(home).manifest(stable) if stable else None
+
+
+def baseline(home: Home, model: str, built: Bundle) -> Release | None:
+    """The release that a candidate's bundle is compared with: stable.
+
+    Stable's own bundle, made again from the same inputs, is compared with what stable was compared
+    with: so the same inputs give the same report, and the same release.
+    """
+    stable = stable_release(home, model)
+    if stable is None or stable.bundle != built.digest:
+        return stable
+    entries = reversed(ledger(home).entries(model))
+    opened = next(e for e in entries if e.event is Event.OPENED and e.body["release"] == stable.id)
+    before = opened.body["baseline"]
+    return None if before == NO_BASELINE else ledger(home).manifest(before)
 
 
 def require_stable(home: Home, model: str) -> Release:
@@ -74,7 +96,8 @@ def require_blessing(model: str, report: Report) -> None:
     if not report.blessed:
         named = [f"    {c.outcome}: {c.name}: {c.reason}" for c in report.refusals]
         raise NotBlessed(
-            "the candidate does not meet its expectations:\n" + "\n".join(named or ["    no checks"]),
+            "the candidate does not meet its expectations:\n"
+            + "\n".join(named or ["    no checks"]),
             where=f"report {short(report.digest)} of {model}",
             do="mend the model or its data; changing an expectation is a commit of its own",
         )

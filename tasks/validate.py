@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -24,17 +25,22 @@ def validate(
     candidate: Candidate,
     bundle: Bundle,
     data_checks: tuple[Check, ...],
-    stable: Release | None,
+    against: Release | None,
 ) -> Report:
     """Start the very bundle that will serve, ask it everything, and write the report.
 
-    Stable's bundle answers the same fixed rows beside it, so the comparison is of today's rows
-    and not of figures from another day.
+    The baseline's bundle answers the same fixed rows beside it, so the comparison is of today's
+    rows and not of figures from another day.
+
+    Args:
+        against: the baseline; None where there is none.
     """
     rows = fixed_rows(pack.fixed_set, spec)
-    theirs = _scored(home, Path(stable.locators["bundle"]), "stable", rows) if stable else None
-    place = home.run / "validate" / f"{short(bundle.digest)}.json"
-    with serving(Path(bundle.path), place) as client:
+    theirs = None
+    if against:
+        with _serving(home, Path(against.locators["bundle"]), against.bundle) as client:
+            theirs = _answers(client, rows)
+    with _serving(home, Path(bundle.path), bundle.digest) as client:
         ours = _answers(client, rows)
         edges = [check_edge_case(case, lambda row: _one(client, row)) for case in pack.edge_cases]
     offline = [check_offline(gate, ours, theirs) for gate in pack.offline]
@@ -42,7 +48,7 @@ def validate(
         candidate=candidate.digest,
         bundle=bundle.digest,
         expectations=pack.digest,
-        baseline=stable.id if stable else NO_BASELINE,
+        baseline=against.id if against else NO_BASELINE,
         checks=(*data_checks, *edges, *offline),
     )
     _keep(home, report)
@@ -54,9 +60,9 @@ def validate(
     return report
 
 
-def _scored(home: Home, bundle: Path, name: str, rows: FixedRows) -> Scored:
-    with serving(bundle, home.run / "validate" / f"{name}.json") as client:
-        return _answers(client, rows)
+def _serving(home: Home, path: Path, digest: str) -> AbstractContextManager[Client]:
+    """A bundle's server, announced by its digest: one that a kill left is found, and no other's."""
+    return serving(path, home.run / "validate" / f"{short(digest)}.json")
 
 
 def _answers(client: Client, rows: FixedRows) -> Scored:

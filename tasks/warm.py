@@ -44,16 +44,18 @@ class Warm:
         except subprocess.TimeoutExpired:
             self.child.kill()
             _, said = self.child.communicate()
-            raise Refused(f"{self.module} took over {timeout:g} s", do="give it less data") from None
+            raise Refused(
+                f"{self.module} took over {timeout:g} s", do="give it less data"
+            ) from None
         if self.child.returncode != 0:
             last = " | ".join(said.strip().splitlines()[-3:])
             raise Refused(f"{self.module} failed: {last}", do="mend what it names")
         return dict(json.loads(answer.splitlines()[-1]))
 
     def end(self) -> None:
-        """End the process, asked or not."""
+        """End the process, asked or not. A thread that waits for its answer is told it failed."""
         self.child.kill()
-        self.child.communicate()
+        self.child.wait()  # not communicate: that thread may be in it
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+"""``python strike.py ACTION POINT FLOW PARAMETERS``: run a flow and strike at a point of it.
+
+The point is a function's name where the flow calls it, after ``before:`` or ``after:``, such as
+``after:flows.release.train``. Actions: ``kill`` (SIGKILL to this very process), ``fill`` (from
+then on no file can be written beyond 2,000 bytes, as on a full disk).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def kill() -> None:
+    """End this process as a lack of memory or of power would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill() -> None:
+    """Let every longer write fail."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+
+ACTIONS: dict[str, Callable[[], None]] = {"kill": kill, "fill": fill}
+
+
+def struck(function: Callable[..., Any], when: str, action: Callable[[], None]) -> Any:
+    """The function with an action before or after it."""
+
+    def around(*args: Any, **options: Any) -> Any:
+        if when == "before":
+            action()
+        result = function(*args, **options)
+        if when == "after":
+            action()
+        return result
+
+    return around
+
+
+def main(action: str, point: str, flow: str, parameters: str) -> int:
+    """Arm the point, then do what ``python -m flows`` does."""
+    from flows.__main__ import main
+
+    when, _, name = point.partition(":")
+    module, _, attribute = name.rpartition(".")
+    place = importlib.import_module(module)
+    setattr(place, attribute, struck(getattr(place, attribute), when, ACTIONS[action]))
+    return main(flow, parameters)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
