@@ -1,0 +1,334 @@
+# ruff: noqa: S608 - the SQL is made of metrics' expressions, which is what a metric is.
+"""Evidence summed by DuckDB where the rows lie: requests per unit, then units per arm.
+
+Ten million rows become a few hundred numbers before any of them reaches Python. The sums per
+unit are kept, so that a look reads only the rows that came since the one before.
+
+Units are kept by a 64-bit hash: among ten million of them, the chance that any two are taken
+for one is about 3 in a million.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slipway.errors import DataError
+from slipway.evidence import BINS, WIDTH, Evidence, Measure, Measured, QuantileMeasure, Sums, Tails
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LABEL = re.compile(r"\b(label|label_at)\b")
+_FEEDBACK = re.compile(r"\bfeedback\b")
+_ORDERS = {
+    "yy": "y*y", "ny": "n*y", "nn": "n*n", "y4": "y*y*y*y", "y3n": "y*y*y*n", "y2n2": "y*y*n*n",
+    "yn3": "y*n*n*n", "n4": "n*n*n*n",
+}  # fmt: skip
+_SUMS = ("units", "events", "n", "y", *_ORDERS, "first", "first2")
+_FAULT = "value out of bounds: "
+_START = """
+CREATE TABLE IF NOT EXISTS kept.progress (batch VARCHAR PRIMARY KEY, until DOUBLE);
+CREATE TABLE IF NOT EXISTS kept.thresholds (measure VARCHAR PRIMARY KEY, value DOUBLE);
+CREATE TABLE IF NOT EXISTS kept.histogram (measure VARCHAR, arm VARCHAR, key BIGINT, n BIGINT);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows are read: SQL tables with columns at, arm, unit and those that measures use.
+
+    Args:
+        requests: every request.
+        judged: the same with ``label``, ``label_at`` and ``feedback``.
+        where: a condition on both.
+        since: rows before this time are none of this evidence.
+        stable: the arm whose thresholds of quantiles stay where they are.
+    """
+
+    requests: str
+    judged: str
+    where: str
+    since: float
+    stable: str = "stable"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Values that come to be known at the same time, and so are read together into one table.
+
+    Args:
+        name: its table's.
+        values: one SQL expression each; NULL where there is none.
+        late: they need what comes back after the request: ``label``, ``feedback`` or nothing.
+        maturity: they are known this many seconds after the request, if they came by then.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    late: str
+    maturity: float
+
+    @property
+    def seen(self) -> str:
+        """SQL of the time at which a row's values are known."""
+        if self.maturity or self.late != "label":
+            return f'"at" + {self.maturity!r}'
+        return 'greatest("at", label_at)'
+
+    def value(self, expression: str) -> str:
+        """An expression, where it was known in time."""
+        if self.late and self.maturity:
+            return f"CASE WHEN label_at <= {self.seen} THEN {expression} END"
+        return expression
+
+
+class Gathering:
+    """All evidence of some measures, growing look by look.
+
+    Args:
+        db: a connection with a database ``kept`` attached, in memory or a file, for the sums per
+            unit. It belongs to these measures and these rows alone.
+        source: where rows are read now.
+    """
+
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, source: Source, measures: Sequence[Measure]
+    ) -> None:
+        self._db, self._source, self._measures = db, source, measures
+        db.execute(_START)
+
+    def look(self, until: float, shares: Mapping[str, float]) -> Evidence:
+        """The evidence before ``until``; reads only the rows that earlier looks did not.
+
+        Raises:
+            DataError: a bounded metric gave a value outside its bounds, or one is not finite.
+        """
+        plain = [m for m in self._measures if not isinstance(m, QuantileMeasure)]
+        batches = _batches(plain)
+        for batch in batches.values():
+            self._read(batch, until)
+        self._db.execute(
+            "CREATE OR REPLACE TEMP TABLE crossed AS "
+            "SELECT unit FROM kept.requests GROUP BY unit HAVING count(*) > 1"
+        )
+        seen: dict[str, Measured | Tails] = {}
+        for m in plain:
+            batch = batches[_late(m), m.maturity]
+            seen[m.name] = self._measured(
+                batch.name, batch.values.index(_checked(m)), (m.low, m.high)
+            )
+        for index, m in enumerate(self._measures):
+            if isinstance(m, QuantileMeasure) and (found := self._tails(f"tail{index}", m, until)):
+                seen[m.name] = found
+        units = self._rows(
+            "SELECT arm, count(*) FROM kept.requests ANTI JOIN crossed USING (unit) "
+            "GROUP BY arm ORDER BY arm"
+        )
+        crossed = self._rows("SELECT count(*) FROM crossed")[0][0]
+        return Evidence(dict(units), seen, dict(shares), crossed)
+
+    def _rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._db.execute(query, dict(values or {})).fetchall()
+        return rows
+
+    # Reading
+
+    def _read(self, batch: Batch, until: float, *also: str) -> None:
+        """Add a batch's new rows to its table, and note how far it was read, or do neither.
+
+        Args:
+            also: statements that belong to it; ``{new}`` in them is the query of the new rows.
+        """
+        table, size = f"kept.{batch.name}", range(len(batch.values))
+        told = self._rows("SELECT until FROM kept.progress WHERE batch = $b", {"b": batch.name})
+        if told and until <= told[0][0]:
+            return  # an earlier look saw as much
+        further = bool(told) and batch.late != "feedback"  # whose time of coming is not known
+        new = self._values(batch, told[0][0] if further else self._source.since, until)
+        summed = "".join(
+            f", count(v{i})::DOUBLE AS n{i}, coalesce(sum(v{i}), 0.0) AS y{i}, "
+            f"arg_min(v{i}, seen) AS f{i}"
+            for i in size
+        )
+        units = f"SELECT unit, arm, count(*) AS requests{summed} FROM ({new}) GROUP BY unit, arm"
+        if further:
+            merged = "".join(
+                f", sum(n{i}) AS n{i}, sum(y{i}) AS y{i}, arg_min(f{i}, part) AS f{i}" for i in size
+            )
+            units = (
+                f"SELECT unit, arm, sum(requests)::BIGINT AS requests{merged} "
+                f"FROM (SELECT *, 0 AS part FROM {table} UNION ALL SELECT *, 1 FROM ({units})) "
+                "GROUP BY unit, arm"
+            )
+        self._commit(
+            *(statement.format(new=new) for statement in also),
+            f"CREATE OR REPLACE TABLE {table} AS {units}",
+            f"INSERT OR REPLACE INTO kept.progress VALUES ('{batch.name}', {until!r})",
+        )
+
+    def _values(self, batch: Batch, since: float, until: float) -> str:
+        """A query of a batch's rows that came to be known from ``since`` to ``until``."""
+        source = self._source
+        columns = "".join(
+            f", ({batch.value(v)})::DOUBLE AS v{i}" for i, v in enumerate(batch.values)
+        )
+        # The bound on "at" itself lets DuckDB pass over the parts of files that are too new.
+        return (
+            f"SELECT hash(unit) AS unit, arm, {batch.seen} AS seen{columns} "
+            f"FROM {source.judged if batch.late else source.requests} "
+            f'WHERE {source.where} AND "at" >= {source.since!r} AND "at" < {until!r} '
+            f"AND {batch.seen} >= {since!r} AND {batch.seen} < {until!r}"
+        )
+
+    def _commit(self, *statements: str) -> None:
+        """Run statements that hold together or not at all."""
+        import duckdb
+
+        self._db.execute("BEGIN")
+        try:
+            for statement in statements:
+                self._db.execute(statement)
+        except duckdb.Error as error:
+            self._db.execute("ROLLBACK")
+            raise _told(error) from error
+        self._db.execute("COMMIT")
+
+    # Summing
+
+    def _measured(self, table: str, i: int, bounds: tuple[float | None, float | None]) -> Measured:
+        """The sums per arm of value i of a table."""
+        rows = f"kept.{table} ANTI JOIN crossed USING (unit)"
+        asked = dict(self._rows(f"SELECT arm, sum(requests)::BIGINT FROM {rows} GROUP BY arm"))
+        centre = self._rows(f"SELECT sum(y{i}) / nullif(sum(n{i}), 0) FROM {rows}")[0][0]
+        if centre is None:
+            return Measured(*bounds, {}, requests=asked)
+        orders = ", ".join(f"sum({sql})" for sql in _ORDERS.values())
+        sums = self._rows(
+            f"SELECT arm, count(*), count(*) FILTER (whole <> 0), sum(n), sum(y), {orders}, "
+            f"sum(f), sum(f * f) FROM (SELECT arm, n{i} AS n, y{i} AS whole, "
+            f"y{i} - n{i} * $c AS y, f{i} - $c AS f FROM {rows} WHERE n{i} > 0) GROUP BY arm",
+            {"c": centre},
+        )
+        bins = self._bins(rows, i, *bounds)
+        arms = {
+            row[0]: Sums(**dict(zip(_SUMS, row[1:], strict=True)), bins=bins.get(row[0], ()))
+            for row in sums
+        }
+        return Measured(*bounds, arms, centre, asked)
+
+    def _bins(
+        self, rows: str, i: int, low: float | None, high: float | None
+    ) -> dict[str, tuple[float, ...]]:
+        """Units by first value; one between two points counts for each in proportion."""
+        if low is None or high is None:
+            return {}
+        found = self._rows(
+            "SELECT arm, low, sum(1 - (p - low)), sum(p - low) FROM (SELECT arm, p, "
+            "least(floor(p), $bins - 1)::INTEGER AS low FROM (SELECT arm, "
+            f"(f{i} - $low) / ($high - $low) * $bins AS p FROM {rows} WHERE n{i} > 0)) "
+            "GROUP BY arm, low",
+            {"low": low, "high": high, "bins": BINS},
+        )
+        bins: dict[str, list[float]] = {}
+        for arm, place, below, above in found:
+            row = bins.setdefault(arm, [0.0] * (BINS + 1))
+            row[place] += below
+            row[place + 1] += above
+        return {arm: tuple(row) for arm, row in bins.items()}
+
+    # Quantiles
+
+    def _tails(self, name: str, measure: QuantileMeasure, until: float) -> Tails | None:
+        """The tails of a quantile; None until its threshold can be fixed."""
+        threshold = self._threshold(name, measure, until)
+        if threshold is None:
+            return None
+        moved = [f"({threshold!r} * {a!r} + {b!r})" for a, b in (measure.worse, measure.no_worse)]
+        value, stable = _checked(measure), self._source.stable
+        tails = [
+            f"CASE WHEN {value} > CASE arm WHEN '{stable}' THEN {threshold!r} ELSE {border} END "
+            f"THEN 1 WHEN {value} IS NOT NULL THEN 0 END"
+            for border in (repr(threshold), *moved)
+        ]
+        self._read(
+            _alone(name, measure, (*tails, value)),
+            until,
+            f"INSERT INTO kept.histogram SELECT '{name}', arm, floor(ln(greatest(v3, 1e-9)) / "
+            f"ln(1 + {WIDTH!r}))::BIGINT, count(v3) FROM ({{new}}) WHERE v3 IS NOT NULL "
+            "GROUP BY ALL",
+        )
+        level, worse, no_worse = (self._measured(name, i, (0.0, 1.0)) for i in range(3))
+        histograms: dict[str, dict[int, int]] = {}
+        for arm, key, n in self._rows(
+            "SELECT arm, key, sum(n)::BIGINT FROM kept.histogram WHERE measure = $m GROUP BY ALL",
+            {"m": name},
+        ):
+            histograms.setdefault(arm, {})[key] = n
+        return Tails(measure.q, threshold, level, worse, no_worse, histograms)
+
+    def _threshold(self, name: str, measure: QuantileMeasure, until: float) -> float | None:
+        """The pooled quantile of the first values, once they are all there; fixed ever after."""
+        kept = self._rows("SELECT value FROM kept.thresholds WHERE measure = $m", {"m": name})
+        if kept:
+            return float(kept[0][0])
+        values = self._values(
+            _alone(name, measure, (_checked(measure),)), self._source.since, until
+        )
+        count, value = self._rows(
+            f"SELECT count(*), quantile_cont(v0, {measure.q!r}) FROM (SELECT v0 FROM ({values}) "
+            f"WHERE v0 IS NOT NULL ORDER BY seen LIMIT {measure.first})"
+        )[0]
+        if count < measure.first:
+            return None
+        self._commit(f"INSERT INTO kept.thresholds VALUES ('{name}', {value!r})")
+        return float(value)
+
+
+def _batches(measures: Iterable[Measure]) -> dict[tuple[str, float], Batch]:
+    """Measures by when their values are known; requests themselves always, first."""
+    values: dict[tuple[str, float], list[str]] = {("", 0.0): []}
+    for m in measures:
+        values.setdefault((_late(m), m.maturity), []).append(_checked(m))
+    return {
+        key: Batch("requests" if not i else f"batch{i}", tuple(listed), *key)
+        for i, (key, listed) in enumerate(values.items())
+    }
+
+
+def _late(measure: Measure) -> str:
+    """What a measure's values wait for."""
+    if _FEEDBACK.search(measure.sql()):
+        return "feedback"
+    return "label" if _LABEL.search(measure.sql()) else ""
+
+
+def _alone(name: str, measure: Measure, values: tuple[str, ...]) -> Batch:
+    return Batch(name, values, _late(measure), measure.maturity)
+
+
+def _checked(measure: Measure) -> str:
+    """A measure's expression, which stops at a value that it must not have."""
+    value = f"({measure.sql()})::DOUBLE"
+    low = "-1.7e308" if measure.low is None else repr(measure.low)
+    high = "1.7e308" if measure.high is None else repr(measure.high)
+    if isinstance(measure, QuantileMeasure) and measure.low is None:
+        low = "0.0"  # its histogram is logarithmic
+    told = f"'{_FAULT}{measure.name}|' || {value} || '|{low}|{high}'"
+    # NaN is greater than any number to DuckDB, so it is out of bounds as well.
+    return f"CASE WHEN {value} NOT BETWEEN {low} AND {high} THEN error({told}) ELSE {value} END"
+
+
+def _told(error: Exception) -> Exception:
+    """What a query failed of: a value out of bounds, if it was ``_checked`` that stopped it."""
+    _, mark, told = str(error).partition(_FAULT)
+    if not mark:
+        return error
+    name, value, low, high = told.strip().split("|")[:4]
+    return DataError(
+        f"'{name}' has the value {value}",
+        where=name,
+        do=f"its values must be finite and lie between {low} and {high}: mend what it measures",
+    )
