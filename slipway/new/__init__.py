@@ -23,7 +23,7 @@ from slipway.new.trial import Trial
 Say = Callable[[str], object]
 
 
-def lay_down(  # noqa: PLR0917 - the command's own options, in their order
+def lay_down(
     name: str,
     data: Path,
     target: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -284,8 +285,9 @@ def test_a_folder_is_whole(tmp_path):
     assert any("'x' follows 'y' (correlation 1" in line for line in told)
 
 
-def test_a_failed_trial_leaves_nothing(tmp_path):
+def test_a_failed_trial_leaves_nothing(tmp_path, tmp_path_factory, monkeypatch):
     """Data that only the snapshot can refuse leave no folder, and the reason is told."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("logs")))
     data = _csv(tmp_path, _table(when=["01/02/2025"] * 120 + ["02/02/2025"] * 120))
     with pytest.raises(DataError, match="the column 'when' holds '01/02/2025' in row 0: no time"):
         lay_down("mine", data, "y", "when", "", tmp_path / "out", say=lambda line: None)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from slipway import policy
+from slipway import policy, schema
 from slipway.spec import Part, Spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
-ROW = re.compile(r"^\| `([\w.\[\]]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([\w.*\[\]]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
 def _keys(part: type[Part], path: str = "") -> Iterator[tuple[str, str]]:
@@ -38,14 +38,16 @@ def _inner(annotation: Any) -> tuple[type[Part] | None, bool]:
 
 
 def _policy(kind: type, path: str) -> Iterator[tuple[str, str]]:
+    """The same for the serving section, which is made of dataclasses with checks."""
+    made = kind()
     for field in fields(kind):
-        key = policy._SPELT.get(field.name, field.name)
-        inner = policy.CHECKS[kind][field.name]
-        assert field.default is not MISSING
-        if isinstance(inner, type):
-            yield from _policy(inner, f"{path}{key}.")
+        key, inner = path + (field.metadata["key"] or field.name), field.metadata["kind"]
+        named = isinstance(inner, schema.MapOf)
+        section = inner.kind if isinstance(inner, schema.MapOf | schema.Maybe) else inner
+        if isinstance(section, type):
+            yield from _policy(section, f"{key}.*." if named else f"{key}.")
         else:
-            yield f"{path}{key}", _written(field.default)
+            yield key, _written(getattr(made, field.name))
 
 
 def _written(default: Any) -> str:
