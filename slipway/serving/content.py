@@ -1,4 +1,4 @@
-"""What the gateway reads of a request and of an answer: rows, features, predictions.
+"""What the gateway reads of a request and of an answer: rows and predictions.
 
 Nothing is checked here that the model server checks against its signature; a body of another
 shape is passed on, and the arm says what is wrong with it.
@@ -7,7 +7,8 @@ shape is passed on, and the arm says what is wrong with it.
 from __future__ import annotations
 
 import math
-from typing import Any
+import sys
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,36 +17,116 @@ from slipway.policy import Answer
 _decode = msgspec.json.Decoder().decode
 
 
-def read_rows(body: bytes) -> list[Any] | None:
-    """The rows of a scoring request, each an object of column to value where it names columns.
+class BadRequestError(Exception):
+    """A request that is refused for the caller's fault.
 
-    Understands MLflow's scoring protocol: ``dataframe_split``, ``dataframe_records``,
-    ``instances`` and ``inputs``.
+    Args:
+        status: what to answer it with.
+        what: what is wrong.
+    """
 
-    Returns:
-        None where the shape is another one.
+    def __init__(self, status: int, what: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.what = what
+
+
+class Dialect(Protocol):
+    """How requests and answers of one protocol are read."""
+
+    def rows(self, body: bytes, headers: dict[bytes, bytes]) -> list[Any] | None:
+        """The rows of a request; None where its shape is not known.
+
+        Raises:
+            BadRequestError: the content type or the syntax is wrong.
+        """
+        ...
+
+    def predictions(self, body: bytes, headers: dict[bytes, bytes]) -> tuple[list[Any], Any]:
+        """The predictions of an answer, and the whole of it decoded.
+
+        Raises:
+            ValueError: it is no answer of this protocol; one word says why.
+        """
+        ...
+
+    def answer(self, predictions: list[Any], model: str) -> bytes:
+        """The body of an answer that the gateway gives itself."""
+        ...
+
+    def extra_lines(self, headers: dict[bytes, bytes]) -> bytes:
+        """Headers of an arm's answer that its body cannot be read without."""
+        ...
+
+
+class Scoring:
+    """MLflow's scoring protocol: ``dataframe_split``, ``dataframe_records``, ``instances``,
+    ``inputs``; answers carry ``predictions``.
+    """
+
+    def rows(self, body: bytes, headers: dict[bytes, bytes]) -> list[Any] | None:
+        """Each row an object of column to value where the request names columns."""
+        if headers.get(b"content-type") != b"application/json":
+            require_json(headers)
+        try:
+            value = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequestError(400, f"the body is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            return None
+        records = value.get("dataframe_records")
+        return records if isinstance(records, list) else _rows(value)
+
+    def predictions(self, body: bytes, headers: dict[bytes, bytes]) -> tuple[list[Any], Any]:
+        """What stands under ``predictions``."""
+        try:
+            value = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ValueError("not_json") from None
+        predictions = value.get("predictions") if isinstance(value, dict) else None
+        if not isinstance(predictions, list) or not predictions:
+            raise ValueError("no_predictions")
+        return predictions, value
+
+    def answer(self, predictions: list[Any], model: str) -> bytes:
+        """As the model server would."""
+        return msgspec.json.encode({"predictions": predictions})
+
+    def extra_lines(self, headers: dict[bytes, bytes]) -> bytes:
+        """None."""
+        return b""
+
+
+def require_json(headers: dict[bytes, bytes]) -> None:
+    """Refuse any content type but JSON.
 
     Raises:
-        ValueError: the body is not JSON.
+        BadRequestError: with 415.
     """
-    value = _decode(body)
-    if not isinstance(value, dict):
-        return None
-    for key in ("dataframe_records", "instances", "inputs"):
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        found = kind.decode("latin-1") or "missing"
+        raise BadRequestError(415, f"the content type is {found}, not application/json")
+
+
+def _rows(value: dict[str, Any]) -> list[Any] | None:
+    split = value.get("dataframe_split")
+    if isinstance(split, dict):
+        return _from_split(split)
+    for key in ("instances", "inputs"):
         rows = value.get(key)
         if isinstance(rows, list):
             return rows
-    if isinstance(rows, dict):
-        return _from_columns(rows)
-    split = value.get("dataframe_split")
-    return _from_split(split) if isinstance(split, dict) else None
+        if isinstance(rows, dict):
+            return _from_columns(rows)
+    return None
 
 
 def _from_split(split: dict[str, Any]) -> list[Any] | None:
     columns, data = split.get("columns"), split.get("data")
     if not isinstance(data, list):
         return None
-    if not isinstance(columns, list):
+    if not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
         return data
     return [dict(zip(columns, row, strict=False)) if isinstance(row, list) else row for row in data]
 
@@ -56,36 +137,42 @@ def _from_columns(columns: dict[str, Any]) -> list[Any]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
 
 
-def read_predictions(body: bytes, allowed: Answer) -> tuple[str, list[Any]]:
-    """The predictions of an answer, and what is wrong with it (empty if it is good).
+class AnswerCheck:
+    """The output checks that a policy declares."""
 
-    Faults: ``not_json``, ``no_predictions``, ``not_finite``, ``out_of_range``.
-    """
-    try:
-        value = _decode(body)
-    except ValueError:
-        return "not_json", []
-    predictions = value.get("predictions") if isinstance(value, dict) else None
-    if not isinstance(predictions, list) or not predictions:
-        return "no_predictions", []
-    for prediction in predictions:
-        if fault := _fault(prediction, allowed):
-            return fault, predictions
-    return "", predictions
+    def __init__(self, allowed: Answer) -> None:
+        self._low = -sys.float_info.max if allowed.min is None else allowed.min
+        self._high = sys.float_info.max if allowed.max is None else allowed.max
+        self._finite = allowed.finite
+        self._type = allowed.type
+        self._classes = frozenset(allowed.classes)
+        self._floats = not allowed.classes and allowed.type != "text"
 
+    def fault(self, predictions: list[Any]) -> str:
+        """What is wrong with some predictions, in one word, or nothing."""
+        for prediction in predictions:
+            # A float within bounds is the rule, and told at once; NaN fails the comparison.
+            if self._floats and type(prediction) is float and self._low <= prediction <= self._high:
+                continue
+            if fault := self._one(prediction):
+                return fault
+        return ""
 
-def _fault(prediction: Any, allowed: Answer) -> str:
-    if isinstance(prediction, (int, float)):
-        if not math.isfinite(prediction):
-            return "not_finite" if allowed.finite else ""
-        if allowed.min is not None and prediction < allowed.min:
-            return "out_of_range"
-        return "out_of_range" if allowed.max is not None and prediction > allowed.max else ""
-    if prediction is None:
-        return "not_finite" if allowed.finite else ""
-    if isinstance(prediction, list):
-        return next((f for p in prediction if (f := _fault(p, allowed))), "")
-    return ""
+    def _one(self, value: Any) -> str:
+        if isinstance(value, list):
+            return self.fault(value)
+        if isinstance(value, dict):
+            return self.fault(list(value.values()))
+        if self._classes:
+            return "" if value in self._classes else "unknown_class"
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is None or (number and not math.isfinite(value)):  # inf itself: finite may be off
+            return "not_finite" if self._finite else ""
+        if (self._type == "number" and not number) or (
+            self._type == "text" and not isinstance(value, str)
+        ):
+            return "wrong_type"
+        return "out_of_range" if number and not self._low <= value <= self._high else ""
 
 
 def single(values: list[Any]) -> Any:
@@ -98,6 +185,4 @@ def score_of(predictions: list[Any]) -> float | None:
     if len(predictions) != 1:
         return None
     value = predictions[0]
-    if isinstance(value, (int, float)):
-        return float(value)
-    return None
+    return float(value) if isinstance(value, (int, float)) else None

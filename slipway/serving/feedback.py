@@ -3,34 +3,87 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import msgspec
 
-_REMEMBERED = 200_000
+from slipway.serving.exchange import JSON, Exchange
+from slipway.serving.metrics import Metrics
+from slipway.serving.recorder import Log
+from slipway.serving.request_id import Minter
+from slipway.serving.routes import Served
+from slipway.serving.rows import FeedbackRow
+from slipway.serving.shared import Table
+
+RECORDED, REPEATED, CONFLICT = "recorded", "already recorded", "conflict"
+_SHAPE = 'send {"request_id": ..., "kind": "label", "value": ...}, or a list of them'
 
 
 class Memory:
-    """The feedback of late, so that a repeat is told from a contradiction.
+    """The feedback of late, of all workers, so that a repeat is told from a contradiction.
 
-    Bounded: the oldest is forgotten first. The log's view counts only the first of each (request,
-    kind), so what is forgotten here is still never counted twice.
+    It is bounded and may forget. The log's view counts only the first of each (request, kind), so
+    what is forgotten here is still never counted twice.
     """
 
-    def __init__(self) -> None:
-        self._values: dict[bytes, bytes] = {}
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def note(self, request_id: str, kind: str, value: Any) -> str:
         """``recorded`` for news, ``already recorded`` for a repeat, ``conflict`` otherwise."""
-        key = hashlib.blake2b(f"{request_id} {kind}".encode(), digest_size=16).digest()
-        digest = hashlib.blake2b(msgspec.json.encode(value), digest_size=8).digest()
-        before = self._values.get(key)
+        key = f"{request_id} {kind}".encode()
+        digest = hashlib.blake2b(msgspec.json.encode(value), digest_size=6).digest()
+        number = float(int.from_bytes(digest, "big"))  # 48 bits fit a double exactly
+        before = self._table.get(key)
         if before is not None:
-            return "already recorded" if before == digest else "conflict"
-        if len(self._values) >= _REMEMBERED:
-            del self._values[next(iter(self._values))]
-        self._values[key] = digest
-        return "recorded"
+            return REPEATED if before[0] == number else CONFLICT
+        self._table.put(key, number, 0.0)
+        return RECORDED
+
+
+class Desk:
+    """Takes feedback."""
+
+    def __init__(self, minter: Minter, memory: Memory, log: Log, metrics: Metrics) -> None:
+        self._minter, self._memory, self._log, self._metrics = minter, memory, log, metrics
+
+    def take(self, exchange: Exchange, served: Served) -> None:
+        """Answer one ``POST /{model}/feedback``: all of it is taken, or it is refused."""
+        if exchange.method != b"POST":
+            exchange.refuse(405, "feedback is posted", served.model, "use POST")
+            return
+        try:
+            items = read(exchange.body)
+        except ValueError as error:
+            exchange.refuse(400, f"this is no feedback: {error}", served.model, _SHAPE)
+            return
+        for request_id, _, _ in items:
+            if not self._minter.knows(request_id, served.name):
+                what = f"no request of this model has the id {request_id[:64]!r}"
+                exchange.refuse(404, what, served.model, "send the x-slipway-request-id you got")
+                return
+        self._answer(exchange, served, [self._note(served, *item) for item in items])
+
+    def _note(self, served: Served, request_id: str, kind: str, value: Any) -> str:
+        outcome = self._memory.note(request_id, kind, value)
+        if outcome == RECORDED:
+            self._log.feedback(FeedbackRow(request_id, time.time(), served.model, kind, value))
+        self._metrics.count(
+            "slipway_feedback_total", model=served.model, kind=kind, outcome=outcome
+        )
+        return outcome
+
+    def _answer(self, exchange: Exchange, served: Served, outcomes: list[str]) -> None:
+        if CONFLICT in outcomes:
+            what = "another value is on record for this request and kind"
+            exchange.refuse(409, what, served.model, "the first value stays; send it only once")
+        elif len(outcomes) == 1:
+            exchange.respond(200, b'{"status":"%b"}' % outcomes[0].encode(), JSON)
+        else:
+            new = outcomes.count(RECORDED)
+            body = b'{"status":"recorded","recorded":%d,"already recorded":%d}'
+            exchange.respond(200, body % (new, len(outcomes) - new), JSON)
 
 
 def read(body: bytes) -> list[tuple[str, str, Any]]:
@@ -39,7 +92,10 @@ def read(body: bytes) -> list[tuple[str, str, Any]]:
     Raises:
         ValueError: the body is something else; the message says what.
     """
-    value = msgspec.json.decode(body)
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
     items = value if isinstance(value, list) else [value]
     if not items:
         raise ValueError("the list of feedback is empty")

@@ -1,7 +1,8 @@
-"""One prediction request through its chain: the assigned arm, stable, the named fallbacks.
+"""One prediction request through its chain: the assigned arm, stable, the named fallbacks, and
+the last resorts.
 
-Every try is one `Call`; its callback either answers the user or tries the next. A failed arm
-costs the user time, never the answer, as long as anything in the chain can give one.
+Every try is one `Call`; when it has ended, the user is answered or the next in the chain is asked.
+A failed arm costs the user time, never the answer, as long as anything in the chain can give one.
 """
 
 from __future__ import annotations
@@ -9,178 +10,257 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from slipway.serving.content import read_predictions, score_of, single
-from slipway.serving.exchange import JSON, Exchange, problem
-from slipway.serving.forward import HOP_BY_HOP, TIMEOUT, Call
+from slipway.serving.content import Dialect
+from slipway.serving.exchange import Exchange, problem
+from slipway.serving.fallback import Kept, predict
+from slipway.serving.forward import CANCELLED, CLOSED, REFUSED, TIMEOUT, Call
+from slipway.serving.prices import cost_of
 from slipway.serving.routes import Served, ServedArm
 
 if TYPE_CHECKING:
-    from slipway.serving.dispatch import Gateway
+    from slipway.serving.recorder import Recorder
 
-_KEPT = 16 * 1024
-"""Bytes of request or answer beyond which features and predictions are left out of the log."""
+NO_REPLICA = "no_replica"
+BREAKER_OPEN = "breaker_open"
+RULE, CACHE, GATEWAY = "rule", "cache", "gateway"
+
+
+class Try(Call):
+    """One try at one of an arm's replicas."""
+
+    def __init__(self, flight: Flight, arm: ServedArm, limit: int) -> None:
+        super().__init__(flight.head, flight.exchange.body, limit)
+        self.flight = flight
+        self.arm = arm
+        self.began = monotonic()
+
+    def done(self) -> None:
+        """Tell the flight."""
+        self.flight.returned(self)
+
+
+class Hedge:
+    """A reminder to ask a slow arm a second time."""
+
+    def __init__(self, first: Try) -> None:
+        self._first = first
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to remind of any more."""
+        return self._first.finished
+
+    def late(self) -> None:
+        """The first try has taken long enough."""
+        self._first.flight.hedge(self._first)
 
 
 class Flight:
     """One request under way.
 
-    Args:
-        slot: the assigned arm's place in the route.
-        reason: why the assigned arm may not be asked (``lease_expired``), or empty.
-        rows: the request's rows where its shape is known.
+    Attributes:
+        arm: as assigned.
+        unit, given: who asked, and whether the request said so.
+        at: when it came, seconds since 1970 UTC.
+        began: the same by the monotonic clock.
+        reason: why another than the assigned arm answers, or empty.
+        override: how the arm was chosen other than by the route: ``allow``, ``signed`` or empty.
+        predictions, decoded: of the answer, where they are known.
     """
 
-    __slots__ = (
-        "arm",
-        "at",
-        "began",
-        "call",
-        "chain",
-        "exchange",
-        "gateway",
-        "given",
-        "head",
-        "id",
-        "predictions",
-        "reason",
-        "rows",
-        "served",
-        "stage",
-        "tried",
-        "unit",
-    )
+    stage = tried = 0
+    reason = override = served_by = ""
+    landed = False
+    logged = True
+    mirrored = False
+    cost: float | None = None
+    predictions: list[Any] = []  # noqa: RUF012  never changed in place
+    _flying: Try | None = None
+    _twin: Try | None = None
 
     def __init__(
         self,
-        gateway: Gateway,
+        recorder: Recorder,
         served: Served,
         exchange: Exchange,
-        *,
-        slot: int,
-        unit: str,
-        given: bool,
-        request_id: str,
+        dialect: Dialect,
         rows: list[Any] | None,
-        at: float,
-        reason: str,
     ) -> None:
-        self.gateway, self.served, self.exchange = gateway, served, exchange
-        self.arm = served.arms[slot]
-        self.chain = served.chains[slot]
-        self.unit, self.given, self.id, self.rows = unit, given, request_id, rows
-        self.at, self.reason = at, reason
+        self.recorder = recorder
+        self.served = served
+        self.exchange = exchange
+        self.dialect = dialect
+        self.rows = rows
         self.began = monotonic()
-        self.stage = self.tried = 0
-        self.predictions: list[Any] = []
-        self.call: Call | None = None
-        self.head = self._head()
+        self.head = b""
+        self.id = self.unit = ""
+        self.given = True
+        self.at = 0.0
+        self.arm = served.arms[0]
+        self.chain: tuple[ServedArm, ...] = ()
 
-    def _head(self) -> bytes:
-        """The request's head as arms get it, without the Host line."""
-        lines = [
-            b"POST /invocations HTTP/1.1\r\nx-slipway-request-id: %b\r\ncontent-length: %d\r\n"
-            % (self.id.encode(), len(self.exchange.body))
-        ]
-        lines += [
-            b"%b: %b\r\n" % pair
-            for pair in self.exchange.headers.items()
-            if pair[0] not in _WITHHELD
-        ]
-        return b"".join(lines)
+    # Asking.
 
-    def fly(self) -> None:
-        """Ask the arm whose turn it is; answer honestly when there is none left."""
+    def ask(self) -> None:
+        """Ask the arm whose turn it is; turn to the last resorts when there is none left."""
         while self.stage < len(self.chain):
-            replica = self.chain[self.stage].replica()
-            if replica is not None:
+            arm = self.chain[self.stage]
+            replica = arm.replica()
+            if replica is None:
+                self._pass_over(arm, NO_REPLICA)
+            elif not arm.breaker.closed and not arm.breaker.allows(self.began):
+                self._pass_over(arm, BREAKER_OPEN)
+            else:
                 self.tried += 1
-                call = Call(self.head, self.exchange.body, self._done)
-                replica.send(call, self.served.policy.budget_ms / 1000.0)
+                attempt = self._flying = self.new_try(arm)
+                replica.send(attempt, arm.budget)
+                if self.served.hedge:
+                    self.served.deadlines.add(Hedge(attempt), self.served.hedge)
                 return
-            self._failed("no_replica")
-        self._give_up()
+        self._last_resort()
 
-    def _done(self, call: Call) -> None:
-        arm = self.chain[self.stage]
-        fault = call.fault or self._judge(call)
+    def new_try(self, arm: ServedArm) -> Try:
+        """A try at an arm."""
+        return Try(self, arm, self.served.policy.max_answer_bytes)
+
+    def hedge(self, first: Try) -> None:
+        """Ask the same arm a second time; whichever answers first counts."""
+        replica = first.arm.replica()
+        if self.landed or replica is None or first is not self._flying:
+            return
+        self.recorder.hedged(first.arm)
+        self._twin = self.new_try(first.arm)
+        replica.send(self._twin, max(0.001, first.arm.budget - self.served.hedge))
+
+    # Returning.
+
+    def returned(self, attempt: Try) -> None:
+        """A try has ended."""
+        arm = attempt.arm
+        if self.landed:
+            if attempt.fault == CANCELLED:
+                arm.breaker.released()
+            return
+        fault, decoded = self._judge(attempt)
         if not fault:
-            self._answer(call, arm)
-        elif call.fault and call.fault != TIMEOUT and self.tried < len(arm.replicas):
-            self.fly()  # that replica is gone: ask the arm's next one
+            arm.breaker.succeeded()
+            self._answer(attempt, decoded)
+        elif fault in (REFUSED, CLOSED) and self.tried < len(arm.replicas):
+            self.ask()  # that replica is gone: ask the arm's next one
+        elif self._twin is not None and not (self._twin.finished and self._first_finished()):
+            self.recorder.failed(arm, fault)  # its twin may still answer
         else:
-            self._failed(fault)
-            self.fly()
+            arm.breaker.failed(monotonic())
+            self._pass_over(arm, fault)
+            self.ask()
 
-    def _judge(self, call: Call) -> str:
-        """What is wrong with an answer; a refusal of the request (4xx) is the caller's to read."""
-        if call.status >= 500:
-            return f"status_{call.status}"
-        if call.status != 200:
-            return "" if 400 <= call.status < 500 else f"status_{call.status}"
-        fault, self.predictions = read_predictions(call.answer, self.served.policy.answer)
-        return fault
+    def _first_finished(self) -> bool:
+        return self._flying is None or self._flying.finished
 
-    def _failed(self, fault: str) -> None:
-        arm = self.chain[self.stage]
-        self.gateway.count_error(self.served, arm, fault)
+    def _judge(self, attempt: Try) -> tuple[str, Any]:
+        """What is wrong with an answer, or the answer; a 4xx is the caller's own to read."""
+        status = attempt.status
+        if status != 200:
+            if 400 <= status < 500:
+                self.predictions = []
+                return "", None
+            return attempt.fault or f"status_{status}", None
+        try:
+            predictions, decoded = self.dialect.predictions(attempt.answer, attempt.headers)
+        except ValueError as error:
+            return str(error), None
+        fault = self.served.check.fault(predictions)
+        if not fault:
+            self.predictions = predictions
+        return fault, decoded
+
+    def _pass_over(self, arm: ServedArm, fault: str) -> None:
+        """The next in the chain is to be asked."""
+        self.recorder.failed(arm, fault)
         if not self.reason:
             self.reason = fault
         self.stage += 1
         self.tried = 0
+        self._flying = self._twin = None
 
-    def _answer(self, call: Call, arm: ServedArm) -> None:
-        content_type = call.headers.get(b"content-type", b"application/json")
-        headers = b"content-type: %b\r\n" % content_type
-        self._finish(call.status, call.answer, headers, arm.release)
+    # Answering.
+
+    def _answer(self, attempt: Try, decoded: Any) -> None:
+        arm, status = attempt.arm, attempt.status
+        if arm.prices is not None and status == 200:
+            self.cost = cost_of(arm.prices, decoded, monotonic() - attempt.began)
+        content_type = attempt.headers.get(b"content-type", b"application/json")
+        last_good = self.served.last_good
+        if last_good is not None and status == 200:
+            key = last_good.key(self.exchange.path, self.exchange.body, self.unit.encode())
+            last_good.keep(key, Kept(self.began, attempt.answer, content_type))
+        extra = self.dialect.extra_lines(attempt.headers)
+        self.land(status, attempt.answer, content_type, arm.release, extra)
+        if self._twin is not None:
+            self.call_off_others(attempt)
+        self._flying = None
+
+    def call_off_others(self, attempt: Try) -> None:
+        """One try has answered: the other of a hedged pair is not needed."""
+        for other in (self._flying, self._twin):
+            if other is not None and other is not attempt and not other.finished:
+                self.landed = True
+                other.give_up(CANCELLED)
+        self._flying = self._twin = None
+
+    def _last_resort(self) -> None:
+        """A rule, the last good answer, or an honest error."""
+        served, model = self.served, self.served.model
+        for name in served.policy.fallbacks:
+            if name == RULE and served.rule is not None:
+                predictions = predict(served.rule, self.rows)
+                if predictions is not None:
+                    self.predictions = predictions
+                    body = self.dialect.answer(predictions, model)
+                    self.land(200, body, b"application/json", RULE)
+                    return
+            elif name == CACHE and served.last_good is not None:
+                key = served.last_good.key(
+                    self.exchange.path, self.exchange.body, self.unit.encode()
+                )
+                kept = served.last_good.find(key, self.began)
+                if kept is not None:
+                    self.land(200, kept.body, kept.content_type, CACHE)
+                    return
+        self._give_up()
 
     def _give_up(self) -> None:
         if self.reason == TIMEOUT:
             status, what = 504, "no arm answered within its time budget"
-        elif self.reason == "no_replica":
-            status, what = 503, "nothing serves this model now"
+        elif self.reason in (NO_REPLICA, BREAKER_OPEN):
+            status, what = 503, "nothing can serve this model now"
         else:
             status, what = 502, "no arm gave a good answer"
         body = problem(f"{what} ({self.reason})", self.served.model, "try again later")
-        self._finish(status, body, JSON, "gateway")
+        self.land(status, body, b"application/json", GATEWAY)
 
     def refuse(self, status: int, what: str) -> None:
-        """Refuse the request itself, whatever the arms are."""
-        body = problem(what, self.served.model, "see the model's protocol")
-        self._finish(status, body, JSON, "gateway")
+        """Refuse the request itself, for the caller's fault: no evidence against an arm."""
+        body = problem(what, self.served.model, "mend the request; it was not sent to any arm")
+        self.recorder.refused(self.served, status)
+        self.land(status, body, b"application/json", GATEWAY)
 
-    def _finish(self, status: int, body: bytes, headers: bytes, served_by: str) -> None:
-        arm = self.arm
-        fallback = b"x-slipway-fallback: %b\r\n" % self.reason.encode() if self.reason else b""
-        headers += (
-            b"x-slipway-request-id: %b\r\nx-slipway-release: %b\r\nx-slipway-arm: %b\r\n"
-            b"x-slipway-served-by: %b\r\nx-slipway-route: %d\r\n%b"
-        ) % (
-            self.id.encode(),
-            arm.release.encode(),
-            arm.name.encode(),
-            served_by.encode(),
-            self.served.number,
-            fallback,
-        )
+    def land(
+        self, status: int, body: bytes, content_type: bytes, served_by: str, extra: bytes = b""
+    ) -> None:
+        """Answer the user, then count and log."""
+        self.landed = True
+        self.served_by = served_by
+        headers = b"%bcontent-type: %b\r\n%b" % (self.lines(served_by), content_type, extra)
         self.exchange.respond(status, body, headers)
-        self.gateway.landed(self, status, served_by, monotonic() - self.began)
+        self.recorder.landed(self, status)
 
-    @property
-    def features(self) -> Any:
-        """What is logged of the request."""
-        if self.rows is None or len(self.exchange.body) > _KEPT:
-            return None
-        return single(self.rows)
-
-    @property
-    def prediction(self) -> Any:
-        """What is logged of the answer."""
-        return single(self.predictions) if 0 < len(self.predictions) <= 1000 else None
-
-    @property
-    def score(self) -> float | None:
-        """The one prediction, where it is one and a number."""
-        return score_of(self.predictions)
-
-
-_WITHHELD = HOP_BY_HOP | {b"x-slipway-request-id", b"content-length"}
+    def lines(self, served_by: str) -> bytes:
+        """The response headers that tell who was asked and who answered, and why not the same."""
+        arm, request_id = self.arm, self.id.encode()
+        if served_by == arm.release and not self.reason:
+            return b"%bx-slipway-request-id: %b\r\n" % (arm.own, request_id)
+        reason = b"x-slipway-fallback: %b\r\n" % self.reason.encode() if self.reason else b""
+        return b"%bx-slipway-served-by: %b\r\n%bx-slipway-request-id: %b\r\n" % (
+            *(arm.lines, served_by.encode(), reason, request_id),
+        )

@@ -1,18 +1,16 @@
 """HTTP/1.1, the client's side: pooled connections to a replica, without a task per request.
 
-A `Call` is one try at one replica. Its ``done`` is called exactly once, with a status or with a
-fault, never later than its time budget. A replica's connections are kept and reused; one that
-turns out to have been closed meanwhile, before any byte of an answer, is replaced by a fresh one
-once.
+A `Call` is one try at one replica. It ends exactly once, with a status or with a fault, never
+later than its time budget. A replica's connections are kept and reused; one that turns out to have
+been closed meanwhile, before any byte of an answer, is replaced by a fresh one once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -21,26 +19,110 @@ CLOSED = "closed"
 TIMEOUT = "timeout"
 MALFORMED = "malformed"
 TOO_LARGE = "too_large"
+CANCELLED = "cancelled"
 
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"content-length",
-        b"host",
-        b"expect",
-    )
-)
-"""Headers that belong to one connection (RFC 9110, 7.6.1) or that are written anew for each."""
+CONNECT_SECONDS = 0.5
+"""How long a connection may take to be made: a replica that is down must not use up the budget."""
+REST_SECONDS = 1.0
+"""How long a replica that refused a connection is passed over, where there is another."""
+MOST_CONNECTIONS = 512
+"""To one replica; further calls wait for one of them, within their time budget."""
 
 _TICK_SECONDS = 0.01
+_BLANKS = (b" ", b"\t")
+_DELIMITED = (b"content-length", b"transfer-encoding")
+
+
+class Call:
+    """One try at one replica, its answer collected whole. Subclasses say what follows in ``done``.
+
+    Args:
+        head: the request's head without the Host header and the empty line, which are added.
+        body: its body.
+        limit: bytes of answer that are taken.
+
+    Attributes:
+        status: the answer's status, or 0 where there is a fault.
+        headers: lower-case name to value; a repeated header's values are lines of their own.
+        answer: the answer's body.
+        fault: one of the words above, or empty.
+        finished: whether it has ended.
+        fresh: whether its connection was made for it.
+    """
+
+    status = 0
+    answer = b""
+    fault = ""
+    finished = fresh = False
+    connection: Upstream | None = None
+    _parts: list[bytes] | None = None
+
+    def __init__(self, head: bytes, body: bytes, limit: int) -> None:
+        self.head = head
+        self.body = body
+        self.limit = limit
+        self.headers: dict[bytes, bytes] = _NO_HEADERS
+
+    def done(self) -> None:
+        """Called once, when the call has ended."""
+        raise NotImplementedError
+
+    def late(self) -> None:
+        """Its time budget is used up."""
+        self.give_up(TIMEOUT)
+
+    def give_up(self, fault: str) -> None:
+        """No answer will come, or it is of no more use. The connection is not used again."""
+        if self.finished:
+            return
+        self.finished = True
+        self.fault, self.status = fault, 0
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.drop()
+        self.done()
+
+    # What the connection calls.
+
+    def begin(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """The answer's head."""
+        self.status, self.headers = status, headers
+
+    def receive(self, chunk: bytes) -> None:
+        """A part of the answer's body."""
+        self.limit -= len(chunk)
+        if self.limit < 0:
+            self.give_up(TOO_LARGE)
+        elif not self.answer:
+            self.answer = chunk
+        else:
+            if self._parts is None:
+                self._parts = [self.answer]
+            self._parts.append(chunk)
+
+    def complete(self) -> None:
+        """The answer is whole."""
+        self.finished = True
+        self.connection = None
+        if self._parts is not None:
+            self.answer, self._parts = b"".join(self._parts), None
+        self.done()
+
+
+_NO_HEADERS: dict[bytes, bytes] = {}
+
+
+class Timed(Protocol):
+    """What can be late."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it no longer matters."""
+        ...
+
+    def late(self) -> None:
+        """Its time is up."""
+        ...
 
 
 class Deadlines:
@@ -51,11 +133,11 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[float, deque[tuple[float, Call]]] = {}
+        self._queues: dict[float, deque[tuple[float, Timed]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, call: Call, seconds: float) -> None:
-        """Watch a call."""
+    def add(self, call: Timed, seconds: float) -> None:
+        """Call ``late`` in so many seconds, unless the call has ended by then."""
         queue = self._queues.get(seconds)
         if queue is None:
             queue = self._queues[seconds] = deque()
@@ -65,112 +147,37 @@ class Deadlines:
 
     def _tick(self) -> None:
         now = monotonic()
-        for queue in self._queues.values():
+        self._timer = None
+        for queue in tuple(self._queues.values()):
             while queue and (queue[0][1].finished or queue[0][0] <= now):
                 call = queue.popleft()[1]
                 if not call.finished:
-                    call.give_up(TIMEOUT)
-        self._timer = None
-        if any(self._queues.values()):
+                    call.late()
+        if self._timer is None and any(self._queues.values()):
             self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
-
-
-class Call:
-    """One try at one replica, its answer collected whole.
-
-    Args:
-        head: the request's head up to and without the Host header, which the replica adds.
-        body: its body.
-        done: called once, with the call.
-        limit: bytes of answer that are taken.
-
-    Attributes:
-        status: the answer's status, or 0 where there is a fault.
-        headers: lower-case name to value.
-        answer: the answer's body.
-        fault: ``refused``, ``closed``, ``timeout``, ``malformed``, ``too_large``, or empty.
-    """
-
-    __slots__ = (
-        "answer",
-        "body",
-        "chunks",
-        "connection",
-        "done",
-        "fault",
-        "finished",
-        "fresh",
-        "head",
-        "headers",
-        "limit",
-        "replica",
-        "status",
-    )
-
-    def __init__(
-        self, head: bytes, body: bytes, done: Callable[[Call], None], limit: int = 1 << 26
-    ) -> None:
-        self.head = head
-        self.body = body
-        self.done = done
-        self.limit = limit
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.answer = b""
-        self.fault = ""
-        self.finished = self.fresh = False
-        self.chunks: list[bytes] = []
-        self.connection: Upstream | None = None
-        self.replica: Replica | None = None
-
-    def receive(self, chunk: bytes) -> None:
-        """A part of the answer's body."""
-        self.limit -= len(chunk)
-        if self.limit < 0:
-            self.give_up(TOO_LARGE)
-        else:
-            self.chunks.append(chunk)
-
-    def complete(self, status: int, headers: dict[bytes, bytes]) -> None:
-        """The answer is whole."""
-        self.status, self.headers = status, headers
-        self.answer = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self._finish()
-
-    def give_up(self, fault: str) -> None:
-        """No answer will come. The connection, if it has one, is of no more use."""
-        if self.finished:
-            return
-        self.fault, self.status = fault, 0
-        connection, self.connection = self.connection, None
-        if connection:
-            connection.drop()
-        self._finish()
-
-    def _finish(self) -> None:
-        self.finished = True
-        self.connection = None
-        self.done(self)
 
 
 class Upstream(asyncio.Protocol):
     """One connection to a replica: one call at a time."""
 
+    transport: asyncio.Transport
+
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
-        self.parser = httptools.HttpResponseParser(self)
         self.call: Call | None = None
-        self.transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
+        self._feed = self._parser.feed_data
         self._headers: dict[bytes, bytes] = {}
         self._status = 0
-        self._started = self._in_head = False
+        self._started = self._open_ended = False
 
     def send(self, call: Call) -> None:
         """Send a call's request."""
         self.call = call
         call.connection = self
-        self._started = False
-        self.transport.write(call.head + self.replica.host_line + call.body)
+        self._started = self._open_ended = False
+        self._status = 0
+        self.transport.write(b"%b%b%b" % (call.head, self.replica.host_line, call.body))
 
     def drop(self) -> None:
         """Close at once; the call is no longer ours."""
@@ -192,119 +199,145 @@ class Upstream(asyncio.Protocol):
         call.connection = None
         if not self._started and not call.fresh:
             self.replica.retry(call)
-        elif self._until_close and exc is None:
-            call.complete(self._status, self._headers)
+        elif self._open_ended and exc is None:
+            call.complete()
         else:
             call.give_up(CLOSED)
 
     def data_received(self, data: bytes) -> None:
         """Parse; what nobody asked for means that the replica is confused."""
-        self._started = True
         if self.call is None:
             self.transport.abort()
             return
+        self._started = True
         try:
-            self.parser.feed_data(data)
+            self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.call:
+            if self.call is not None:
                 self.call.give_up(MALFORMED)
 
     # What the parser calls.
 
-    def on_message_begin(self) -> None:
-        """An answer's first byte."""
-        self._headers = {}
-        self._in_head = True
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line; trailers are left out."""
-        if self._in_head:
-            self._headers[name.lower()] = value.rstrip(b" \t")
+        """One header line."""
+        name = name.lower()
+        if value.endswith(_BLANKS):
+            value = value.rstrip(b" \t")
+        if name in self._headers:  # Set-Cookie cannot be joined by a comma: lines stay lines
+            value = b"%b\r\n%b: %b" % (self._headers[name], name, value)
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
-        self._in_head = False
-        self._status = self.parser.get_status_code()
+        """The head is whole; an interim one (1xx) is passed over."""
+        headers, self._headers = self._headers, {}
+        status = self._parser.get_status_code()
+        call = self.call
+        if status >= 200 and call is not None:
+            self._status = status
+            self._open_ended = headers.keys().isdisjoint(_DELIMITED)
+            call.begin(status, headers)
+            if call.head.startswith(b"HEAD "):  # its answer has no body, whatever its length says
+                self.drop()
+                call.complete()
 
     def on_body(self, chunk: bytes) -> None:
         """A part of the body."""
-        if self.call:
+        if self.call is not None:
             self.call.receive(chunk)
 
     def on_message_complete(self) -> None:
-        """The answer is whole; an interim one (1xx) is passed over."""
+        """The answer is whole: the connection is free, and the caller goes on."""
         call = self.call
         if call is None or self._status < 200:
             return
         self.call = None
-        if self.parser.should_keep_alive():
-            self.replica.idle.append(self)
+        if self._headers:  # trailers
+            self._headers = {}
+        if self._parser.should_keep_alive():
+            self.replica.give_back(self)
         else:
             self.transport.close()
-        call.complete(self._status, self._headers)
-
-    @property
-    def _until_close(self) -> bool:
-        return (
-            self._status >= 200
-            and not self._in_head
-            and b"content-length" not in self._headers
-            and b"transfer-encoding" not in self._headers
-        )
+        call.complete()
 
 
 class Replica:
-    """One ``host:port`` that serves a release, and the connections kept to it."""
+    """One ``host:port`` that serves a release, and the connections kept to it.
+
+    Attributes:
+        endpoint: ``host:port``.
+        resting_until: by the monotonic clock; it refused a connection lately.
+    """
 
     def __init__(self, endpoint: str, deadlines: Deadlines) -> None:
         host, _, port = endpoint.rpartition(":")
         self.endpoint = endpoint
         self.host, self.port = host.strip("[]"), int(port)
         self.host_line = b"host: %b\r\n\r\n" % endpoint.encode()
+        self.resting_until = 0.0
         self.idle: list[Upstream] = []
-        self._all: set[Upstream] = set()
+        self._waiting: deque[Call] = deque()
+        self._open = 0
         self._connecting: set[asyncio.Task[None]] = set()
         self._deadlines = deadlines
 
     def send(self, call: Call, seconds: float) -> None:
-        """Make a call; its ``done`` is called within ``seconds``."""
-        call.replica = self
+        """Make a call; it ends within ``seconds``."""
         self._deadlines.add(call, seconds)
         if self.idle:
             self.idle.pop().send(call)
-        else:
+        elif self._open < MOST_CONNECTIONS:
             self._connect(call)
+        else:
+            self._waiting.append(call)
 
     def retry(self, call: Call) -> None:
         """Try once more on a fresh connection: a kept one was closed before any answer."""
         self._connect(call)
 
-    def _connect(self, call: Call) -> None:
-        call.fresh = True
-        task = asyncio.get_running_loop().create_task(self._open(call))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    async def _open(self, call: Call) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            _, upstream = await loop.create_connection(lambda: Upstream(self), self.host, self.port)
-        except OSError:
-            call.give_up(REFUSED)
-            return
-        self._all.add(upstream)
-        if call.finished:  # its time ran out while connecting: the next call may have it
-            self.idle.append(upstream)
-        else:
-            upstream.send(call)
+    def give_back(self, upstream: Upstream) -> None:
+        """A connection is free: the longest waiting call may have it."""
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.finished:
+                upstream.send(call)
+                return
+        self.idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """A connection has ended."""
-        self._all.discard(upstream)
+        self._open -= 1
         if upstream in self.idle:
             self.idle.remove(upstream)
+        while self._waiting and self._open < MOST_CONNECTIONS:
+            call = self._waiting.popleft()
+            if not call.finished:
+                self._connect(call)
 
     def close(self) -> None:
         """Close what is idle; calls under way finish."""
         for upstream in tuple(self.idle):
             upstream.transport.close()
+
+    def _connect(self, call: Call) -> None:
+        call.fresh = True
+        self._open += 1
+        task = asyncio.get_running_loop().create_task(self._connected(call))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connected(self, call: Call) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, upstream = await loop.create_connection(
+                    lambda: Upstream(self), self.host, self.port
+                )
+        except (OSError, TimeoutError):
+            self._open -= 1
+            self.resting_until = monotonic() + REST_SECONDS
+            call.give_up(REFUSED)
+            return
+        if call.finished:  # its time ran out while connecting: the next call may have it
+            self.give_back(upstream)
+        else:
+            upstream.send(call)

@@ -61,11 +61,11 @@ def run(
             await stopped()
         return 1 if cut else 0
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """uvloop's where it is there; Python's own serves too, slower."""
     try:
         import uvloop

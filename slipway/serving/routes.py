@@ -2,63 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import NamedTuple
 
 from slipway.policy import Policy
 from slipway.routing import FALLBACK, SHADOW, Arm, Lease, Route, assign, salt_key
+from slipway.serving.access import Door
+from slipway.serving.breaker import Breaker
+from slipway.serving.content import AnswerCheck
+from slipway.serving.fallback import LastGood, compile_rule
 from slipway.serving.forward import Deadlines, Replica
+from slipway.serving.guard import InputGuard
 from slipway.serving.metrics import Metrics
+from slipway.serving.shared import Table
+
+_REMEMBERED_UNITS = 50_000
 
 
 class ServedArm:
-    """An arm with its replicas and its counters."""
+    """An arm with its replicas, its breaker and its counters.
 
-    __slots__ = ("errors", "leased", "name", "release", "replicas", "requests", "seconds", "turn")
+    Attributes:
+        lines: the response headers that tell this arm as assigned, and its release as server.
+        own: the same where the arm itself answered.
+    """
 
-    def __init__(self, model: str, arm: Arm, replicas: tuple[Replica, ...], metrics: Metrics):
-        self.name = arm.name
-        self.release = arm.release
-        self.leased = arm.leased
+    def __init__(
+        self,
+        model: str,
+        arm: Arm,
+        number: int,
+        policy: Policy,
+        replicas: tuple[Replica, ...],
+        breaker: Breaker,
+        metrics: Metrics,
+    ) -> None:
+        self.name, self.release, self.leased, self.share = (
+            *(arm.name, arm.release, arm.leased, arm.share),
+        )
         self.replicas = replicas
-        self.turn = 0
-        labels = {"model": model, "release": arm.release, "arm": arm.name}
-        self.requests = metrics.at("slipway_requests_total", **labels)
-        self.seconds = metrics.at("slipway_request_seconds", **labels)
+        self.breaker = breaker
+        self.budget = policy.budget_seconds(arm.name)
+        self.prices = policy.prices_of(arm.name)
+        self.lines = (
+            f"x-slipway-release: {arm.release}\r\nx-slipway-arm: {arm.name}\r\n"
+            f"x-slipway-route: {number}\r\n"
+        ).encode()
+        self.own = b"%bx-slipway-served-by: %b\r\n" % (self.lines, arm.release.encode())
+        self.labels = {"model": model, "release": arm.release, "arm": arm.name}
+        self.good = metrics.at("slipway_requests_total", **self.labels, status="2xx")
+        self.seconds = metrics.at("slipway_request_seconds", **self.labels)
+        self.mirrors = 0
+        self._turn = 0
 
     def replica(self) -> Replica | None:
-        """The next replica, in turn."""
-        if not self.replicas:
+        """The next replica in turn, passing over those that rest, unless all do."""
+        count = len(self.replicas)
+        if count == 0:
             return None
-        self.turn = (self.turn + 1) % len(self.replicas)
-        return self.replicas[self.turn]
+        if count == 1:
+            return self.replicas[0]
+        now = monotonic()
+        for _ in range(count):
+            self._turn = (self._turn + 1) % count
+            if self.replicas[self._turn].resting_until <= now:
+                break
+        return self.replicas[self._turn]
+
+
+class Place(NamedTuple):
+    """What a unit was given: worked out once per route, and then remembered.
+
+    Args:
+        slot: of its arm.
+        text: the unit as logged.
+        logged: whether its requests are.
+        mirrored: whether they go to the shadow too.
+    """
+
+    slot: int
+    text: str
+    logged: bool
+    mirrored: bool
 
 
 class Served:
     """One model's route, ready to serve."""
 
-    def __init__(self, route: Route, replicas: Mapping[str, Replica], metrics: Metrics) -> None:
+    def __init__(self, route: Route, parts: Parts) -> None:
         table = route.table
-        self.model = table.model
-        self.name = table.model.encode()
-        self.number = table.number
-        self.policy = Policy.from_record(table.policy)
+        self.model, self.name, self.number = table.model, table.model.encode(), table.number
+        self.policy = policy = Policy.from_record(table.policy)
         self.arms = tuple(
             ServedArm(
                 table.model,
                 arm,
-                tuple(replicas[e] for e in route.endpoints.get(arm.release, ())),
-                metrics,
+                table.number,
+                policy,
+                tuple(parts.replicas[e] for e in route.endpoints.get(arm.release, ())),
+                parts.breaker(table.model, arm.release, policy),
+                parts.metrics,
             )
             for arm in table.arms
         )
+        self.deadlines = parts.deadlines
+        unit = policy.unit
+        self.unit_header = unit.name.lower().encode() if unit.source == "header" else b""
+        self.shadow = next((a for a in self.arms if a.name == SHADOW and a.share > 0), None)
+        self.chains = {arm.name: self._chain(arm) for arm in self.arms}
+        self.check = AnswerCheck(policy.answer)
+        self.guard = InputGuard(table.model, policy.guard, parts.buckets)
+        self.door = Door(table.model, policy.access, parts.key)
+        self.rule = compile_rule(policy.rule) if policy.rule else None
+        self.last_good = parts.last_good(table.model, policy)
+        self.pass_headers = _PASSED | {h.lower().encode() for h in policy.pass_headers}
+        self.hedge = policy.hedge_ms / 1000.0 if policy.hedge_ms else 0.0
+        self.lease_until, self.renewal = -1.0, -1
         self._key = salt_key(table.salt)
+        self._sample_key, self._shadow_key = salt_key("log"), salt_key(f"{table.salt} shadow")
         self._weights = [0.0 if a.name in (SHADOW, FALLBACK) else a.share for a in table.arms]
-        self._alone = len([w for w in self._weights if w > 0]) == 1
-        self._only = max(range(len(self._weights)), key=self._weights.__getitem__)
-        self.chains = tuple(self._chain(arm) for arm in self.arms)
-        self.lease_until = -1.0
-        self.renewal = -1
+        self._places: dict[bytes, Place] = {}
 
     def _chain(self, first: ServedArm) -> tuple[ServedArm, ...]:
         chain = [first, self.arms[0]]
@@ -66,15 +130,28 @@ class Served:
             chain += [arm for arm in self.arms if arm.name == name]
         return tuple(dict.fromkeys(chain))
 
-    def assign(self, unit: str) -> int:
-        """The slot of a unit's arm, lease or not."""
-        if self._alone:
-            return self._only
-        return assign(unit, self._key, self._weights)
+    def arm(self, name: str) -> ServedArm | None:
+        """The arm of that name."""
+        return next((a for a in self.arms if a.name == name), None)
 
-    def lease_out(self) -> bool:
-        """Whether the leased arms may serve no longer."""
-        return monotonic() >= self.lease_until
+    def place(self, unit: bytes) -> Place:
+        """What a unit is given: the same on every gateway."""
+        place = self._places.get(unit)
+        if place is None:
+            if len(self._places) >= _REMEMBERED_UNITS:
+                self._places.clear()
+            place = self._places[unit] = self.work_out(unit)
+        return place
+
+    def work_out(self, unit: bytes) -> Place:
+        """The same, without remembering it: for a unit that nobody will name again."""
+        share = self.policy.log.sample
+        return Place(
+            assign(unit, self._key, self._weights),
+            unit.decode("utf-8", "replace"),
+            share >= 1.0 or _drawn(unit, self._sample_key, share),
+            self.shadow is not None and _drawn(unit, self._shadow_key, self.shadow.share),
+        )
 
     def renew(self, lease: Lease | None, until: float) -> None:
         """Take a lease over, if it is this route's and fresh."""
@@ -82,16 +159,74 @@ class Served:
             self.renewal, self.lease_until = lease.renewal, until
 
 
+def _drawn(unit: bytes, key: bytes, share: float) -> bool:
+    """Whether a unit is among a share of units."""
+    if share <= 0.0 or share >= 1.0:
+        return share >= 1.0
+    return assign(unit, key, (share, 1.0 - share)) == 0
+
+
+_PASSED = frozenset((b"content-type", b"accept", b"traceparent", b"tracestate", b"baggage"))
+
+
+class Parts:
+    """What outlives a route: replicas and their connections, breakers, last good answers.
+
+    Args:
+        key: the gateways' secret.
+        buckets: the workers' shared table of rates.
+    """
+
+    def __init__(self, metrics: Metrics, key: bytes, buckets: Table) -> None:
+        self.metrics, self.key, self.buckets = metrics, key, buckets
+        self.deadlines = Deadlines()
+        self.replicas: dict[str, Replica] = {}
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._last_good: dict[str, LastGood] = {}
+
+    def breaker(self, model: str, release: str, policy: Policy) -> Breaker:
+        """The breaker of a release, as it stands."""
+        breaker = self._breakers.get((model, release))
+        if breaker is None:
+            breaker = self._breakers[model, release] = Breaker(policy.breaker)
+        breaker.settings = policy.breaker
+        return breaker
+
+    def last_good(self, model: str, policy: Policy) -> LastGood | None:
+        """The last good answers of a model, kept while the policy's section stays the same."""
+        if policy.cache is None:
+            return None
+        kept = self._last_good.get(model)
+        if kept is None or kept.settings != policy.cache:
+            kept = self._last_good[model] = LastGood(policy.cache)
+        return kept
+
+    def add_replicas(self, route: Route) -> None:
+        """Have a replica for each of a route's endpoints."""
+        for endpoint in {e for endpoints in route.endpoints.values() for e in endpoints}:
+            if endpoint not in self.replicas:
+                self.replicas[endpoint] = Replica(endpoint, self.deadlines)
+
+    def drop_unused(self, all_served: Mapping[str, Served]) -> None:
+        """Forget what no route names any more."""
+        arms = [(s.model, arm) for s in all_served.values() for arm in s.arms]
+        used = {replica.endpoint for _, arm in arms for replica in arm.replicas}
+        for endpoint in set(self.replicas) - used:
+            self.replicas.pop(endpoint).close()
+        releases = {(model, arm.release) for model, arm in arms}
+        for gone in set(self._breakers) - releases:
+            del self._breakers[gone]
+
+
 class Book:
     """Every model's route. Changed only between two requests, on the event loop's thread."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.served: dict[str, Served] = {}
-        self._metrics = metrics
-        self._deadlines = Deadlines()
-        self._replicas: dict[str, Replica] = {}
+        self.parts = parts
+        self.changed: Callable[[], None] = lambda: None
 
-    def apply(self, route: Route, lease_until: float) -> Served:
+    def apply(self, route: Route, lease_until: float) -> None:
         """Put a route in force, whole; or only take its lease over where it is in force already.
 
         Args:
@@ -101,20 +236,18 @@ class Book:
             SpecError: the table's policy has faults; what was served before stays.
         """
         model = route.table.model
-        for endpoints in route.endpoints.values():
-            for endpoint in endpoints:
-                if endpoint not in self._replicas:
-                    self._replicas[endpoint] = Replica(endpoint, self._deadlines)
         before = self.served.get(model)
-        served = Served(route, self._replicas, self._metrics)
+        self.parts.add_replicas(route)
+        served = Served(route, self.parts)
         if before and before.number == served.number:
             served.lease_until, served.renewal = before.lease_until, before.renewal
         served.renew(route.lease, lease_until)
         self.served[model] = served
-        self._drop_unused(model, route)
-        return served
+        self.parts.drop_unused(self.served)
+        self.changed()
 
-    def _drop_unused(self, model: str, route: Route) -> None:
-        used = {r.endpoint for s in self.served.values() for a in s.arms for r in a.replicas}
-        for endpoint in set(self._replicas) - used:
-            self._replicas.pop(endpoint).close()
+    def renew(self, model: str, lease: Lease, lease_until: float) -> None:
+        """Take a lease over for a route in force."""
+        served = self.served.get(model)
+        if served:
+            served.renew(lease, lease_until)

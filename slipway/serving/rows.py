@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class RequestRow(msgspec.Struct):
+class RequestRow(msgspec.Struct, gc=False):
     """One answered request.
 
     Args:
@@ -26,6 +26,8 @@ class RequestRow(msgspec.Struct):
         score: the prediction, of a request of one row whose prediction is a number.
         features: the row (or the list of rows), each an object where it names its columns.
         prediction: the prediction (or the list of them).
+        override: how the arm was chosen other than by the route (``allow``, ``signed``), or empty.
+            Such a unit was not drawn at random: it is no evidence.
     """
 
     request_id: str
@@ -46,9 +48,10 @@ class RequestRow(msgspec.Struct):
     score: float | None
     features: Any
     prediction: Any
+    override: str = ""
 
 
-class FeedbackRow(msgspec.Struct):
+class FeedbackRow(msgspec.Struct, gc=False):
     """One judgement of one answer, sent later by request id.
 
     Args:

@@ -9,7 +9,8 @@ over both:
 - ``requests``: one row per answered request; see `slipway.serving.rows.RequestRow`.
 - ``feedback``: ``request_id, kind, value, raw, at``; the first of each (request, kind) counts.
 - ``judged``: ``requests`` with ``label`` (the value of kind ``label``), ``label_at``, and
-  ``feedback``, a map of every kind to its value: ``feedback['rating']``.
+  ``feedback``, a map of every kind to its value: ``feedback['rating']``. Requests whose arm was
+  chosen for a tester (``override``) are left out: nobody drew it at random, so it proves nothing.
 
 ``at`` is a word of DuckDB's own: write it ``"at"`` in queries.
 """
@@ -20,22 +21,20 @@ import fcntl
 import logging
 import os
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from slipway.serving.rows import FeedbackRow, RequestRow
+from slipway.stores.log_writer import FEEDBACK, REQUESTS, SEALED
 
 if TYPE_CHECKING:
     import duckdb
 
+    from slipway.serving.shared import Table
+
 log = logging.getLogger(__name__)
 
-REQUESTS, FEEDBACK = "requests", "feedback"
 KEEP_COMPACTED_SECONDS = 60.0
 """How long a segment outlives its Parquet file, for readers that have listed it already."""
 
@@ -60,6 +59,7 @@ COLUMNS = {
         "score": "DOUBLE",
         "features": "JSON",
         "prediction": "JSON",
+        "override": "VARCHAR",
     },
     FEEDBACK: {
         "request_id": "VARCHAR",
@@ -69,129 +69,6 @@ COLUMNS = {
         "value": "JSON",
     },
 }
-
-
-class Segment:
-    """One file of lines, locked while it is written."""
-
-    def __init__(self, folder: Path, started: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.started = started
-        self.path = folder / f"{int(started * 1000):013d}-{os.getpid()}.ndjson"
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        self.size = 0
-
-    def append(self, data: bytes) -> None:
-        """Append whole lines and sync them; on failure, nothing of them stays.
-
-        Raises:
-            OSError: the disk did not take them.
-        """
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
-            os.fdatasync(self._fd)
-        except OSError:
-            os.ftruncate(self._fd, self.size)
-            raise
-        self.size += len(data)
-
-    def close(self) -> None:
-        """Seal the segment; an empty one is removed."""
-        if not self.size:
-            self.path.unlink()
-        os.close(self._fd)
-
-
-class LogWriter:
-    """Appends rows on the event loop's thread; writes them on its own.
-
-    Call ``flush`` on the loop several times a second: it hands the rows gathered so far to the
-    thread. That is all the request path does besides encoding its row.
-
-    Args:
-        folder: the log's directory.
-        segment_bytes, segment_seconds: when a segment is sealed and the next begun.
-        pending_bytes: rows waiting for a slow disk beyond this are dropped, and counted.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        segment_bytes: int = 64 << 20,
-        segment_seconds: float = 600.0,
-        pending_bytes: int = 64 << 20,
-    ) -> None:
-        self.dropped = 0
-        self._folder = folder
-        self._segment_bytes, self._segment_seconds = segment_bytes, segment_seconds
-        self._room = pending_bytes
-        self._waiting = 0
-        self._encode = msgspec.json.Encoder().encode
-        self._gathered: dict[str, list[bytes]] = {REQUESTS: [], FEEDBACK: []}
-        self._requests = self._gathered[REQUESTS]
-        self._segments: dict[str, Segment] = {}
-        self._batches: SimpleQueue[tuple[str, list[bytes]] | None] = SimpleQueue()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._thread = threading.Thread(
-            target=self._write_batches, name="inference-log", daemon=True
-        )
-        self._thread.start()
-
-    def request(self, row: RequestRow) -> None:
-        """Log one answered request."""
-        self._requests.append(self._encode(row))
-
-    def feedback(self, row: FeedbackRow) -> None:
-        """Log one feedback."""
-        self._gathered[FEEDBACK].append(self._encode(row))
-
-    def flush(self) -> None:
-        """Hand what is gathered to the writing thread, unless it is too far behind."""
-        for kind, rows in self._gathered.items():
-            if not rows:
-                continue
-            self._gathered[kind] = []
-            if self._waiting > self._room:
-                self.dropped += len(rows)
-            else:
-                self._waiting += sum(map(len, rows))
-                self._batches.put((kind, rows))
-        self._requests = self._gathered[REQUESTS]
-
-    def close(self) -> None:
-        """Write what is left, seal the segments and end the thread."""
-        self.flush()
-        self._batches.put(None)
-        self._thread.join()
-
-    # On the writing thread.
-
-    def _write_batches(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            kind, rows = batch
-            try:
-                self._segment(kind).append(b"\n".join(rows) + b"\n")
-            except OSError as error:
-                self.dropped += len(rows)
-                log.error("%d rows of the inference log are lost: %s", len(rows), error)
-            self._waiting -= sum(map(len, rows))
-        for segment in self._segments.values():
-            segment.close()
-
-    def _segment(self, kind: str) -> Segment:
-        segment, now = self._segments.get(kind), time.time()
-        if segment and (
-            segment.size >= self._segment_bytes or now - segment.started >= self._segment_seconds
-        ):
-            segment.close()
-            segment = None
-        if segment is None:
-            segment = self._segments[kind] = Segment(self._folder / kind, now)
-        return segment
 
 
 def is_sealed(path: Path) -> bool:
@@ -204,6 +81,40 @@ def is_sealed(path: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def open_segments(folder: Path) -> Iterator[Path]:
+    """Segments that have no Parquet file yet."""
+    for kind in (REQUESTS, FEEDBACK):
+        for segment in (folder / kind).glob("*.ndjson"):
+            if not segment.with_suffix(".parquet").exists():
+                yield segment
+
+
+def needs_compaction(folder: Path) -> bool:
+    """Whether a sealed segment waits to be turned into Parquet."""
+    return any(map(is_sealed, open_segments(folder)))
+
+
+def note_unclean_ends(folder: Path) -> list[Path]:
+    """Say which segments were left by a gateway that was killed, and seal them."""
+    left = [s for s in open_segments(folder) if is_sealed(s) and s.stat().st_mode & 0o777 != SEALED]
+    for segment in left:
+        log.warning("%s was left by a killed gateway: its last second may be missing", segment)
+        segment.chmod(SEALED)
+    return left
+
+
+def load_feedback(folder: Path, table: Table) -> None:
+    """Put the log's latest feedback into the gateways' shared memory of it."""
+    import msgspec
+
+    from slipway.serving.feedback import Memory
+
+    memory = Memory(table)
+    query = 'SELECT request_id, kind, raw FROM feedback ORDER BY "at"'
+    for request_id, kind, raw in open_log(folder).execute(query).fetchall():
+        memory.note(request_id, kind, msgspec.json.decode(raw))
 
 
 def files(folder: Path, kind: str) -> tuple[list[str], list[str]]:
@@ -261,7 +172,7 @@ FROM {source} GROUP BY request_id, kind
 _JUDGED_VIEW = """
 CREATE VIEW judged AS
 SELECT requests.*, label, label_at, feedback
-FROM requests LEFT JOIN (
+FROM (SELECT * FROM requests WHERE coalesce(override, '') = '') AS requests LEFT JOIN (
   SELECT request_id,
          max(value) FILTER (kind = 'label') AS label,
          max("at") FILTER (kind = 'label') AS label_at,

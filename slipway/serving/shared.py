@@ -1,0 +1,47 @@
+"""A small table in memory that all workers of a gateway share: bounded, lossy, without a lock.
+
+A key has one place. Another key that needs the place takes it, so the table forgets; what it
+remembers can be relied on to have been put there, unless two workers wrote one place in the same
+microsecond, which the check word shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+
+_SLOT = struct.Struct("<16sddQ")  # key, two numbers, check word
+
+
+class Table:
+    """Keys to two numbers each. Made before the workers are forked.
+
+    Args:
+        slots: how many places.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._memory = mmap.mmap(-1, slots * _SLOT.size)
+
+    def get(self, key: bytes) -> tuple[float, float] | None:
+        """What was put there under a key, unless it has been forgotten."""
+        digest, place = self._place(key)
+        found, first, second, word = _SLOT.unpack_from(self._memory, place)
+        if found != digest or word != _check(digest, first, second):
+            return None
+        return first, second
+
+    def put(self, key: bytes, first: float, second: float) -> None:
+        """Remember two numbers under a key."""
+        digest, place = self._place(key)
+        _SLOT.pack_into(self._memory, place, digest, first, second, _check(digest, first, second))
+
+    def _place(self, key: bytes) -> tuple[bytes, int]:
+        digest = hashlib.blake2b(key, digest_size=16).digest()
+        return digest, int.from_bytes(digest[:8], "little") % self._slots * _SLOT.size
+
+
+def _check(digest: bytes, first: float, second: float) -> int:
+    return hash((digest[8:], first, second)) & 0xFFFFFFFFFFFFFFFF
