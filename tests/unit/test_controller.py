@@ -63,7 +63,7 @@ def test_a_healthy_candidate_climbs_every_step_and_is_promoted() -> None:
     """Pass, pass, pass: each share once, in order, then everyone."""
     played = opened()
     shares = []
-    while played.state.rollout:
+    for _ in [*LADDER, 1.0]:
         played.tick("pass")
         shares.append(played.served().get("B"))
     assert shares == [*LADDER, 1.0]
