@@ -8,10 +8,11 @@ from typing import Any
 from prefect import flow
 
 from flows.advance import see_through
-from slipway import expectations
+from slipway import preflight
+from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.release import bind, short
-from slipway.spec import Spec, load
+from slipway.spec import Spec
 from tasks import suite
 from tasks.bundle import bundle
 from tasks.checkout import checkout
@@ -50,16 +51,15 @@ def release(
             the scheduled advance.
     """
     home = Home.of()
-    declared = load(checkout(home, repository, commit, Path(spec)), overrides)
-    release_id = build(home, declared, commit, actor)
+    declared, pack = preflight.read(checkout(home, repository, commit, Path(spec)), overrides)
+    release_id = build(home, declared, pack, commit, actor)
     if wait:
         return see_through(home, declared.model, release_id, declared.rollout.tick_seconds)
     return f"{short(release_id)} is open; 'advance' takes it on"
 
 
-def build(home: Home, declared: Spec, commit: str, actor: str) -> str:
+def build(home: Home, declared: Spec, pack: Pack, commit: str, actor: str) -> str:
     """From data to an open rollout. Returns the release's id."""
-    pack = expectations.load(declared.pack)
     with only_one(home, declared), warm(suite.MODULE) as inspector:
         registry = open_registry.submit(home, declared.registry.tracking_uri)
         data = snapshot(home, declared, pack.fixed_set)

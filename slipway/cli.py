@@ -106,11 +106,10 @@ def _flow(name: str, **parameters: Any) -> NoReturn:
 
 def _checked_spec(spec: str, overrides: dict[str, Any]) -> str:
     """The spec's path, after the checks that need no server: a fault is told at once."""
-    from slipway import expectations
-    from slipway.spec import load
+    from slipway import preflight
 
     path = Path(spec).resolve()
-    expectations.load(load(path, overrides).pack)
+    preflight.read(path, overrides)
     return str(path)
 
 

@@ -7,6 +7,7 @@ again, so a release that was killed half-way goes on.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def client(home: Home, tracking_uri: str) -> MlflowClient:
 
     import mlflow
 
+    # By default a server that does not answer is asked eight times, over several minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = home.tracking_uri(tracking_uri)
     mlflow.set_tracking_uri(uri)
@@ -202,4 +205,6 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _metrics(report: Report) -> dict[str, float]:
     """Every measured figure, under a name that MLflow allows."""
     plain = {c.name: c.value for c in report.checks if c.value is not None}
-    return {"".join(x if x.isalnum() or x in "_-./ " else "_" for x in k): v for k, v in plain.items()}
+    return {
+        "".join(x if x.isalnum() or x in "_-./ " else "_" for x in k): v for k, v in plain.items()
+    }

@@ -24,7 +24,7 @@ def take(request: Mapping[str, Any]) -> dict[str, Any]:
         DataError: the source fails, or its data cannot be trained on.
     """
     started = time.monotonic()
-    wanted, where = frame.kinds(request), str(request["source"])
+    wanted, where = frame.kinds(request), str(request["params"].get("path", request["source"]))
     since, until = _instant(request.get("from")), _instant(request.get("until"))
     rows = frame.coerce(_load(request, since, until), wanted, where)
     rows = _within(rows, request.get("time", ""), since, until)

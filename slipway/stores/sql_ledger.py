@@ -377,6 +377,7 @@ def _lock_key(name: str) -> int:
 def _busy(model: str) -> Busy:
     return Busy(
         f"another release of {model} is under way",
+        where="the lock of the model in the ledger",
         do="wait for it to end, or set 'concurrency: wait' in slipway.yaml",
     )
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,7 @@ def lay_down(folder: Path) -> Path:
     (pack / "suite.json").write_text(json.dumps(_suite()))
     (pack / "edge_cases.jsonl").write_text("".join(json.dumps(c) + "\n" for c in _edge_cases()))
     (pack / "gates.toml").write_text(GATES)
+    _faulty_packs(pack)
     return folder
 
 
@@ -161,6 +163,19 @@ def _faulty(folder: Path, rows: list[Row], frozen: list[Row]) -> None:
     table(folder / "one_class.csv", [{**r, "failed": 0} for r in rows])
     table(folder / "nothing_measured.csv", [{**r, "temperature": ""} for r in rows])
     table(folder / "overlap.csv", rows + frozen[:3])
+
+
+def _faulty_packs(pack: Path) -> None:
+    """Copies of the pack, each with one fault, beside it."""
+    changed = (pack / "fixed_set.csv").read_text().replace("steel", "glass", 1)
+    for name, file, text in (
+        ("no_gates", "gates.toml", "[policy]\nalpha = 0.1\n"),
+        ("no_cases", "edge_cases.jsonl", ""),
+        ("odd_metric", "gates.toml", GATES.replace('metric = "error"', 'metric = "happiness"')),
+        ("changed_rows", "fixed_set.csv", changed),
+    ):
+        shutil.copytree(pack, pack.with_name(name))
+        (pack.with_name(name) / file).write_text(text)
 
 
 def table(path: Path, rows: list[Row], columns: list[str] | None = None) -> None:

@@ -49,6 +49,16 @@ EARLY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
          "data.target"),
     ),
     "unknown strategy": ({"rollout.strategy": "roulette"}, ("'roulette'", "allowed: canary")),
+    "no gates": (
+        {"expectations": "expectations/no_gates"},
+        ("holds no [[offline]] gate", "gate: there is none"),
+    ),
+    "no edge cases": ({"expectations": "expectations/no_cases"}, ("holds no cases",)),
+    "unknown metric": ({"expectations": "expectations/odd_metric"}, ("'happiness'", "brier")),
+    "changed rows": (
+        {"expectations": "expectations/changed_rows"},
+        ("the fixed dataset was changed", "sha256:"),
+    ),
     "no pack": ({"expectations": "expectations/none"}, ("lacks suite.json",)),
 }  # fmt: skip
 
@@ -64,7 +74,10 @@ def test_a_faulty_spec_is_refused_before_anything_starts(untouched: Workplace, c
 # What is refused by the data or the trainer, through the flow.
 
 LATE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "missing column": ({"data__params": {"path": "no_load.csv"}}, ("no column 'load'",)),
+    "missing column": (
+        {"data__params": {"path": "no_load.csv"}},
+        ("no column 'load'", "where: no_load.csv"),
+    ),
     "empty file": ({"data__params": {"path": "empty.csv"}}, ("the data is empty",)),
     "one class": (
         {"data__params": {"path": "one_class.csv"}},
@@ -90,7 +103,7 @@ LATE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no model": ({"trainer__use": "train:gives_no_model"}, ("returned a dict, which is no model",)),
     "unknown trainer": ({"trainer__use": "train:trane"}, ("no function 'trane'", "name one of")),
     "registry unreachable": (
-        {"registry__tracking_uri": "sqlite:////nowhere/at/all/mlflow.db"},
+        {"registry__tracking_uri": "http://127.0.0.1:9"},
         ("the model registry cannot be reached", "registry.tracking_uri"),
     ),
 }

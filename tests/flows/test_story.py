@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from mlflow import MlflowClient
 from small_project import MODEL, lay_down
 from traffic import traffic
@@ -30,11 +31,9 @@ def test_the_registry_tells_all_of_a_version(released: Workplace) -> None:
     assert run.data.metrics["auc min 0.7"] > 0.7
     files = {f.path for f in registry.list_artifacts(run.info.run_id)}
     assert {"report.json", "candidate.json"} <= files
-    model = registry.get_logged_model(str(version.model_id))
-    assert (
-        '"temperature"'
-        in Path(model.artifact_location.removeprefix("file://"), "MLmodel").read_text()
-    )
+    mlflow.set_tracking_uri(f"sqlite:///{released.root}/mlflow.db")
+    signature = mlflow.models.get_model_info(f"models:/{MODEL}@champion").signature
+    assert signature.inputs.input_names() == ["temperature", "load", "material"]
 
 
 def test_the_gateway_answers_and_says_who_did(released: Workplace) -> None:
