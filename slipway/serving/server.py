@@ -1,7 +1,8 @@
 """The model server inside a bundle: ``python BUNDLE/serve.py --port 8080``.
 
 Speaks MLflow's scoring protocol and the Open Inference Protocol V2 over REST. Serving ONNX it
-imports neither pandas nor scikit-learn.
+imports neither pandas nor scikit-learn. ``SLIPWAY_ENGINE_THREADS`` gives the ONNX engine more than
+one thread; more replicas usually serve better.
 """
 
 from __future__ import annotations
