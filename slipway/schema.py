@@ -148,14 +148,11 @@ class _Reader:
             for key, f in known.items()
             if key in record
         }
-        return self._checked(kind, {k: v for k, v in values.items() if v is not _WRONG}, path)
-
-    def _checked(self, kind: type[Section], values: dict[str, Any], path: str) -> Section:
-        """The section, if its own rule across fields (``fault``) has nothing against it."""
-        made = kind(**values)
-        rule = getattr(made, "fault", None)
-        if rule and (allowed := rule()):
-            self.faults.append(f"{path or 'the section'}: {allowed}")
+        good = {name: value for name, value in values.items() if value is not _WRONG}
+        made = kind(**good)
+        across = getattr(made, "fault", None)  # the section's own rule across its fields
+        if across and len(good) == len(values) and (fault := across()):
+            self.faults.append(f"{path}: {fault}")
         return made
 
     def _value(self, kind: Kind, value: Any, path: str) -> Any:

@@ -75,6 +75,10 @@ class Server:
             connection.check_time(now)
         self._timer = self.loop.call_later(1.0, self._tick)
 
+    def stop_clock(self) -> None:
+        """Look at the time no more."""
+        self._timer.cancel()
+
     async def drain(self, grace_seconds: float = 10.0) -> int:
         """Stop accepting, let what is asked be answered, then close.
 
@@ -92,7 +96,7 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), grace_seconds)
             except TimeoutError:
                 log.warning("%d connections outlived the drain", len(self.connections))
-        self._timer.cancel()
+        self.stop_clock()
         cut = tuple(self.connections)
         for connection in cut:
             connection.transport.abort()
