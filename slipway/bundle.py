@@ -17,6 +17,7 @@ import ast
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,7 @@ def _fill(part: Path, manifest: Manifest, model_file: Path, code: Mapping[str, P
         shutil.copyfile(source, target)
 
 
+@cache
 def _app() -> dict[str, Path]:
     """The server's module and every module of Slipway that it imports, near or far."""
     root = Path(__file__).parent.parent
