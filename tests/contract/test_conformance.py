@@ -12,6 +12,7 @@ import pytest
 import slipway
 from slipway import metrics, ports
 from slipway.conformance import ledger_store, metric, runtime, strategy
+from slipway.evidence import Measure, QuantileMeasure
 from slipway.stores.sql_ledger import open_ledger
 from slipway.strategies import BUILT_IN, resolve
 from slipway.testing import FakeRuntime, MemoryLedger
@@ -52,7 +53,11 @@ TRIED: dict[type, set[str]] = {
         "slipway.stores.sql_ledger:SqlLedger",
         "slipway.testing:MemoryLedger",
     },
-    ports.Metric: set(metrics.BUILT_IN.values()),
+    ports.Metric: {
+        *metrics.BUILT_IN.values(),
+        "slipway.evidence:Measure",
+        "slipway.evidence:QuantileMeasure",
+    },
     ports.Runtime: {
         "slipway.runtimes.process:ProcessRuntime",  # in model_server/test_process_runtime.py
         "slipway.testing:FakeRuntime",
@@ -93,6 +98,14 @@ def test_every_strategy_keeps_the_law(law: Law, name: str) -> None:
 def test_every_metric_keeps_the_law(law: Law, name: str) -> None:
     """On real requests in a real DuckDB: bounded, one number each, unknown where unknown."""
     law(metrics.resolve(name))
+
+
+@pytest.mark.parametrize("law", metric.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("kind", [Measure, QuantileMeasure])
+def test_a_measure_keeps_the_laws_of_its_metric(law: Law, kind: type[Measure]) -> None:
+    """What is gathered for a gate is the metric's own expression, and nothing beside it."""
+    brier = metrics.resolve("brier")
+    law(kind(brier.name, brier.sql(), brier.type, brier.low, brier.high))
 
 
 @pytest.mark.parametrize("law", runtime.LAWS, ids=lambda law: law.__name__)
