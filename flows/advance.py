@@ -44,7 +44,7 @@ def tick(home: Home, model: str) -> ModelState:
         draft = take(state, step, now=now, actor=RULE, verdict=verdict)
         record(home, state, draft)
         state = state_of(home, model)
-    renew(home, state, now)
+    renew(home, state)
     settle(home, state)
     return state
 

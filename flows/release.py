@@ -73,7 +73,7 @@ def build(home: Home, declared: Spec, pack: Pack, commit: str, actor: str) -> st
         require_blessing(declared.model, report)
         registry.result()
         version = register(home, declared, data, candidate, built, report)
-        picture, _ = image(declared.model, built, declared.image)
+        picture, _ = image(declared, built, candidate.commit)
         made = bind(data, candidate, built, report, version, picture)
         ensure_gateway(home)
         open_for(home, declared, pack, made, state_of(home, declared.model), actor)

@@ -90,7 +90,7 @@ class LedgerError(Refused):
 
 
 class LedgerConflict(LedgerError):
-    """Another writer appended between this writer's reading and writing: read again and decide again."""
+    """Another writer appended between reading and writing: read again and decide again."""
 
 
 class RolloutError(Refused):

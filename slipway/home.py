@@ -57,4 +57,5 @@ class Home:
 
     def tracking_uri(self, declared: str) -> str:
         """The registry's address: what the spec declares, or SQLite in this folder."""
-        return declared or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        own = f"sqlite:///{self.root / 'mlflow.db'}"
+        return declared or os.environ.get("MLFLOW_TRACKING_URI") or own

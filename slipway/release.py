@@ -297,7 +297,7 @@ class Release(Value):
         return cls(**record)
 
 
-def bind(  # noqa: PLR0917 - the chain, in its order
+def bind(
     snapshot: Snapshot,
     candidate: Candidate,
     bundle: Bundle,

@@ -174,11 +174,13 @@ class RuntimeChoice(Part):
 class ImageChoice(Part):
     """Whether and from what a container image is built.
 
-    ``auto`` builds one where an engine answers and has the base image.
+    ``auto`` builds one where an engine answers and has the base image. ``dockerfile`` is a template
+    of the team's own, relative to the spec.
     """
 
     build: Literal["auto", "always", "never"] = "auto"
     base: str = "python:3.11-slim"
+    dockerfile: str = ""
 
 
 class Registry(Part):

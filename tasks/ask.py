@@ -54,7 +54,7 @@ def fixed_rows(fixed_set: FixedSet, spec: Spec) -> FixedRows:
         raise ExpectationError(
             f"the fixed dataset {problem}",
             where=str(fixed_set.path),
-            do=f"it needs every feature, the target, and the {fixed_set.rows} rows it was frozen with",
+            do=f"it needs every feature, the target, and its {fixed_set.rows} frozen rows",
         )
     rows = frame.coerce(read, kinds, str(fixed_set.path)).to_dict("records")
     requests = [{str(k): _plain(v) for k, v in row.items()} for row in rows]

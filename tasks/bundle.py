@@ -75,7 +75,9 @@ def _largest_gap(onnx: Bundle, made: Path, fixed_set: FixedSet, spec: Spec) -> f
     rows = fixed_rows(fixed_set, spec)
     table = {c.name: [row[c.name] for row in rows.requests] for c in spec.signature}
     table = {
-        c.name: ["" if v is None else v for v in table[c.name]] if c.kind == "text" else table[c.name]
+        c.name: ["" if v is None else v for v in table[c.name]]
+        if c.kind == "text"
+        else table[c.name]
         for c in spec.signature
     }
     native = json.loads((made / "native_scores.json").read_text())

@@ -39,9 +39,7 @@ def extract(home: Home, repository: str, commit: str) -> Path:
 
 
 def _git(repository: str, *arguments: str) -> bytes:
-    told = subprocess.run(
-        ["git", "-C", repository, *arguments], capture_output=True, check=False
-    )
+    told = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=False)
     if told.returncode != 0:
         raise Refused(
             f"git says: {told.stderr.decode(errors='replace').strip()}",

@@ -27,7 +27,7 @@ from slipway.image.recipe import (
     write_context,
 )
 from slipway.release import Bundle, Image
-from slipway.spec import ImageChoice
+from slipway.spec import Spec
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -38,20 +38,12 @@ _STEP = re.compile(r"Step \d+/\d+ : (FROM|RUN|COPY)")  # the ones that take time
 
 
 @task(name="image", cache_policy=NO_CACHE)
-def image(
-    model: str,
-    bundle: Bundle,
-    choice: ImageChoice,
-    template: Path | None = None,
-    commit: str = "",
-) -> tuple[Image | None, str]:
+def image(spec: Spec, bundle: Bundle, commit: str) -> tuple[Image | None, str]:
     """Build the image of a bundle.
 
     Args:
-        model: the model's name, which becomes the image's.
+        spec: whether, and from which base and template, the image is built.
         bundle: what the image serves.
-        choice: the spec's section.
-        template: the user's own Dockerfile template; None for the project's.
         commit: the git commit that the model was made at, or empty.
 
     Returns:
@@ -62,13 +54,14 @@ def image(
         RuntimeFailure: an image was to be built and could not be.
         SpecError: the template cannot be used.
     """
-    log = get_run_logger()
+    log, choice = get_run_logger(), spec.image
+    template = spec.folder / choice.dockerfile if choice.dockerfile else None
     if choice.build == "never":
         return None, "the spec says 'build: never'"
     if choice.build == "auto" and (reason := unavailable(choice.base)):
         log.warning("no image: %s", reason)
         return None, reason
-    built = build(model, bundle, choice.base, template, commit, say=log.info)
+    built = build(spec.model, bundle, choice.base, template, commit, say=log.info)
     log.info("image %s %s", built.reference, built.content)
     return built, ""
 

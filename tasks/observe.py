@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from slipway.controller import leased
 from slipway.gates import parse
 from slipway.home import Home
-from slipway.metrics import resolve
+from slipway.metrics import measures
 from slipway.rollout import ModelState
 from slipway.routing import Lease
 from slipway.stores.evidence import LogEvidence
 from slipway.verdict import Verdict, judge
 from tasks.record import ledger
+
+CLOCK_SECONDS = 1.0  # how far a gateway's clock may run before the judge's
 
 
 def observe(home: Home, state: ModelState, now: float) -> Verdict:
@@ -22,11 +26,13 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
     assert rollout is not None
     assert route is not None
     gates = parse(rollout.plan.gates)
-    metrics = [resolve(name) for name in sorted({g.metric for g in gates.gates})]
     shares = {arm.name: arm.share for arm in route.arms}
-    source = LogEvidence(home.log, shares)
-    seen = source.observe(
-        state.model, route.number, metrics, since=rollout.since, until=now + 1.0
+    seen = LogEvidence(home.log, shares).observe(
+        state.model,
+        route.number,
+        measures(gates, rollout.next_share),
+        since=rollout.since,
+        until=now + CLOCK_SECONDS,
     )
     lease = lease_of(home, state.model)
     return judge(
@@ -43,7 +49,7 @@ def lease_of(home: Home, model: str) -> Lease | None:
     return ledger(home).lease(model)
 
 
-def renew(home: Home, state: ModelState, now: float) -> None:
-    """Renew the lease of the route in force, where it gives a leased share."""
+def renew(home: Home, state: ModelState) -> None:
+    """Renew the lease of the route in force from now on, where it gives a leased share."""
     if leased(state) and state.route is not None:
-        ledger(home).renew(state.model, state.route.number, state.route.lease_seconds, now)
+        ledger(home).renew(state.model, state.route.number, state.route.lease_seconds, time.time())

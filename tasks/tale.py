@@ -92,7 +92,7 @@ SERVED = """
            avg((score - label) ** 2) AS brier,
            avg(CASE WHEN (score >= 0.5) = (label >= 0.5) THEN 1.0 ELSE 0.0 END) AS right,
            avg(score) AS warned, avg(label) AS late
-    FROM judged WHERE model = ? GROUP BY release, arm ORDER BY min(at)
+    FROM judged WHERE model = ? GROUP BY release, arm ORDER BY min("at")
 """
 
 

@@ -19,6 +19,11 @@ SETTLED_SECONDS = 3.0
 surely in the log, so that none is passed over."""
 
 
+DRAWN = "coalesce(override, '') = '' AND fallback <> 'lease_expired'"
+"""Requests whose arm the draw decided: a tester's choice, or the refuge of an expired lease, says
+nothing of the arms, and would make its unit seem to have been in two of them."""
+
+
 class LogEvidence:
     """Evidence from a log directory.
 
@@ -40,7 +45,13 @@ class LogEvidence:
         self._cache = Path(cache) if cache is not None else None
 
     def observe(
-        self, model: str, route: int, metrics: Sequence[Metric], *, since: float, until: float
+        self,
+        model: str,
+        route: int,
+        metrics: Sequence[Metric | Measure],
+        *,
+        since: float,
+        until: float,
     ) -> Evidence:
         """The evidence of one route number, from requests with since <= at < until.
 
@@ -54,7 +65,7 @@ class LogEvidence:
         from slipway.stores.inference_log import open_log
 
         measures = [_measure(m) for m in metrics]
-        where = f"model = {_text(model)} AND route = {int(route)}"
+        where = f"model = {_text(model)} AND route = {int(route)} AND {DRAWN}"
         db = open_log(self._folder)
         try:
             self._attach(db, repr((where, since, measures)))
@@ -79,7 +90,7 @@ class LogEvidence:
             db.execute("CREATE TABLE kept.identity AS SELECT $told AS told", {"told": identity})
 
 
-def _measure(metric: Metric) -> Measure:
+def _measure(metric: Metric | Measure) -> Measure:
     """A bare metric is a measure of the same name."""
     if isinstance(metric, Measure):
         return metric
