@@ -184,7 +184,12 @@ class NormalTest:
 
 
 def compare(
-    seen: Measured | Tails, gate: Gate, pair: Pair, alpha: float, next_share: float
+    seen: Measured | Tails,
+    gate: Gate,
+    pair: Pair,
+    alpha: float,
+    next_share: float,
+    intervals: bool = True,
 ) -> Comparison:
     """Compare one metric of two arms by every test that applies.
 
@@ -192,9 +197,10 @@ def compare(
         seen: with data of both arms.
         alpha: the gate's part.
         next_share: what a budget is divided by.
+        intervals: whether to work out the interval, which no decision needs.
     """
     if isinstance(seen, Tails):
-        return _compare_quantiles(seen, gate, pair, alpha)
+        return _compare_quantiles(seen, gate, pair, alpha, intervals)
     tests = _tests(seen, gate, pair, alpha)
     worse, no_worse = gate.borders(next_share)
     lower = gate.lower_is_better
@@ -203,7 +209,7 @@ def compare(
     return Comparison(
         figures=figures,
         effect=figures[1] - figures[0],
-        interval=_meet([t.interval(alpha) for t in tests]),
+        interval=_meet([t.interval(alpha) for t in tests]) if intervals else None,
         log_e_worse=_strongest(tests, worse, above=lower),
         log_e_no_worse=_strongest(tests, no_worse, above=not lower),
         log_e_better=_strongest(tests, EVEN, above=not lower),
@@ -242,7 +248,9 @@ def _meet(ends: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
 # Quantiles
 
 
-def _compare_quantiles(seen: Tails, gate: Gate, pair: Pair, alpha: float) -> Comparison:
+def _compare_quantiles(
+    seen: Tails, gate: Gate, pair: Pair, alpha: float, intervals: bool
+) -> Comparison:
     """A quantile is beyond a border where more values are: three questions of rates."""
     lower = gate.lower_is_better
     level, worse, no_worse = (
@@ -250,11 +258,11 @@ def _compare_quantiles(seen: Tails, gate: Gate, pair: Pair, alpha: float) -> Com
     )
     arms = (pair.baseline, pair.candidate)
     figures = [sum(_quantile(seen, arm, 0.0)) / 2 for arm in arms]
-    ends = [_quantile(seen, arm, _quantile_radius(seen, pair, arm, alpha)) for arm in arms]
+    ends = [_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms]
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=_meet([(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0])]),
+        interval=_meet([(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0])]) if intervals else None,
         log_e_worse=_strongest(worse, EVEN, above=lower),
         log_e_no_worse=_strongest(no_worse, EVEN, above=not lower),
         log_e_better=_strongest(level, EVEN, above=not lower),
@@ -268,7 +276,7 @@ def _tail_tests(seen: Measured, pair: Pair, alpha: float) -> list[Test]:
     return [*tests, normal] if normal.trusted(alpha) else tests
 
 
-def _quantile_radius(seen: Tails, pair: Pair, arm: str, alpha: float) -> float:
+def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:
     """How far, in levels, an arm's quantile may be from q, at half of alpha for each arm."""
     sums = seen.level.arms[arm]
     ratio = Ratio(sums)

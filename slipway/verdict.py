@@ -152,6 +152,7 @@ def judge(
     look: int = 1,
     candidate: str = CANDIDATE,
     baseline: str = STABLE,
+    intervals: bool = True,
 ) -> Verdict:
     """What the evidence says of the gates.
 
@@ -163,6 +164,7 @@ def judge(
         part: the part of the policy's alpha that this experiment may spend (1 / number of steps,
             say); the parts of all the steps of a rollout sum to at most 1.
         look: which look it is, from 1; for the record only, since any number of looks is allowed.
+        intervals: whether to work out the intervals, which no decision needs.
 
     Raises:
         UsageError: the next share or the part is outside (0, 1].
@@ -175,7 +177,15 @@ def judge(
     pair = Pair(baseline, candidate, _chance(shares or evidence.units, baseline, candidate))
     split = _Split(pair if shares else None, gates.policy.srm_alpha)
     results = tuple(
-        _judge_gate(evidence.metrics.get(g.name), g, gates.alpha(g) * part, next_share, pair, split)
+        _judge_gate(
+            evidence.metrics.get(g.name),
+            g,
+            gates.alpha(g) * part,
+            next_share,
+            pair,
+            split,
+            intervals,
+        )
         for g in gates.gates
     )
     outcome, reason = _overall(results, _doubt(evidence, units, split), next_share)
@@ -252,6 +262,7 @@ def _judge_gate(
     next_share: float,
     pair: Pair,
     split: _Split,
+    intervals: bool,
 ) -> GateResult:
     level = seen.level if isinstance(seen, Tails) else seen
     arms = level.arms if level else {}
@@ -265,7 +276,7 @@ def _judge_gate(
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
         return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
-    result = compare(seen, gate, pair, alpha, next_share)
+    result = compare(seen, gate, pair, alpha, next_share, intervals)
     outcome, told = _finding(gate, result, min(units), alpha, next_share)
     return GateResult(
         metric=gate.name,

@@ -1,0 +1,208 @@
+"""Judge observations as they would have been seen live: look after look, until a decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slipway.errors import UsageError
+from slipway.evidence import WIDTH, Evidence, Measure, Measured, QuantileMeasure, Tails, Tally
+from slipway.gates import Gates
+from slipway.verdict import Outcome, Verdict, judge
+
+DECIDED = (Outcome.PASS, Outcome.FAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """When to look.
+
+    Args:
+        seconds: every so many seconds, if not 0.
+        rows: every so many rows, if not 0.
+    """
+
+    seconds: float = 0.0
+    rows: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Looks:
+        """``every:60s``, ``every:100`` or ``each``.
+
+        Raises:
+            UsageError: it is none of these.
+        """
+        if text == "each":
+            return cls(rows=1)
+        unit = text.removeprefix("every:")
+        try:
+            found = cls(seconds=float(unit[:-1])) if unit.endswith("s") else cls(rows=int(unit))
+        except ValueError:
+            found = cls()
+        if unit == text or not (found.seconds > 0.0 or found.rows > 0):
+            raise UsageError(
+                f"'{text}' does not say when to look", do="give every:60s, every:100 or each"
+            )
+        return found
+
+
+class Sight:
+    """What has been seen of one measure so far."""
+
+    def __init__(self, measure: Measure, stable: str) -> None:
+        self._measure, self._stable = measure, stable
+        self._tally: Tally | None = None
+
+    def add(self, arm: str, unit: str, value: float) -> None:
+        """One value."""
+        if self._tally is None:  # the first value is near enough to the mean to centre on
+            self._tally = Tally(self._measure.low, self._measure.high, value)
+        self._tally.add(arm, unit, value)
+
+    def measured(self) -> Measured | Tails | None:
+        """The evidence so far."""
+        return self._tally.measured() if self._tally else None
+
+
+class TailSight(Sight):
+    """What has been seen of a quantile: nothing until the first values fix its threshold."""
+
+    def __init__(self, measure: QuantileMeasure, stable: str) -> None:
+        super().__init__(measure, stable)
+        self._quantile = measure
+        self._waiting: list[tuple[str, str, float]] = []
+        self._borders: tuple[float, ...] = ()
+        self._tails = [Tally(0.0, 1.0) for _ in range(3)]
+        self._histograms: dict[str, dict[int, int]] = {}
+
+    def add(self, arm: str, unit: str, value: float) -> None:
+        """One value."""
+        if self._borders:
+            self._count(arm, unit, value)
+            return
+        self._waiting.append((arm, unit, value))
+        if len(self._waiting) == self._quantile.first:
+            level = _quantile([v for _, _, v in self._waiting], self._quantile.q)
+            moved = (self._quantile.worse, self._quantile.no_worse)
+            self._borders = (level, *(a * level + b for a, b in moved))
+            for seen in self._waiting:
+                self._count(*seen)
+            self._waiting = []
+
+    def _count(self, arm: str, unit: str, value: float) -> None:
+        key = math.floor(math.log(max(value, 1e-9)) / math.log1p(WIDTH))
+        histogram = self._histograms.setdefault(arm, {})
+        histogram[key] = histogram.get(key, 0) + 1
+        for tally, border in zip(self._tails, self._borders, strict=True):
+            beyond = value > (self._borders[0] if arm == self._stable else border)
+            tally.add(arm, unit, float(beyond))
+
+    def measured(self) -> Measured | Tails | None:
+        """The evidence so far."""
+        if not self._borders:
+            return None
+        level, worse, no_worse = (t.measured() for t in self._tails)
+        return Tails(self._quantile.q, self._borders[0], level, worse, no_worse, self._histograms)
+
+
+def _quantile(values: list[float], q: float) -> float:
+    """The quantile by linear interpolation (Hyndman and Fan's type 7, as DuckDB's)."""
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+class Sights:
+    """What has been seen of all measures so far."""
+
+    def __init__(self, measures: Sequence[Measure], stable: str) -> None:
+        self._names = [m.name for m in measures]
+        self._sights = [
+            (TailSight if isinstance(m, QuantileMeasure) else Sight)(m, stable)  # type: ignore[arg-type]
+            for m in measures
+        ]
+        self._units: dict[str, set[str]] = {}
+
+    def add(self, arm: str, unit: str, values: Iterable[float | None]) -> None:
+        """One row."""
+        self._units.setdefault(arm, set()).add(unit)
+        for sight, value in zip(self._sights, values, strict=True):
+            if value is not None:
+                sight.add(arm, unit, value)
+
+    def evidence(self) -> Evidence:
+        """The evidence so far."""
+        found = [(n, s.measured()) for n, s in zip(self._names, self._sights, strict=True)]
+        units = {arm: len(seen) for arm, seen in self._units.items()}
+        return Evidence(units, {n: m for n, m in found if m is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at one candidate: which, when, and what it said."""
+
+    number: int
+    at: float
+    verdict: Verdict
+
+
+def replay(
+    rows: Iterable[tuple[Any, ...]],
+    measures: Sequence[Measure],
+    gates: Gates,
+    looks: Looks,
+    *,
+    baseline: str,
+    candidate: str,
+    part: float = 1.0,
+    intervals: bool = False,
+) -> Iterator[Look]:
+    """Look after look, up to the one that decides, or the last.
+
+    Args:
+        rows: (at, arm, unit, value per measure), oldest first; other arms are passed over.
+        part: the part of alpha that this comparison may spend.
+        intervals: whether every look gives its intervals, or only the last one.
+    """
+    sights = Sights(measures, baseline)
+    mine = (row for row in rows if row[1] in (baseline, candidate))
+    for number, at, last in _moments(mine, looks, sights):
+        show = intervals or last
+        while True:
+            verdict = judge(
+                sights.evidence(), gates, part=part, look=number, candidate=candidate,
+                baseline=baseline, intervals=show,
+            )  # fmt: skip
+            decided = verdict.outcome in DECIDED
+            if show or not decided:
+                break
+            show = True  # the look that decides is told in full
+        yield Look(number, at, verdict)
+        if decided:
+            return
+
+
+def _moments(
+    rows: Iterable[tuple[Any, ...]], looks: Looks, sights: Sights
+) -> Iterator[tuple[int, float, bool]]:
+    """Feed the rows to the sights; each time a look is due: (its number, when, the last one?).
+
+    Looks that are due while nothing new comes are counted, and looked at once.
+    """
+    number, fresh, due, at = 0, 0, None, 0.0
+    for at, arm, unit, *values in rows:
+        due = at + looks.seconds if due is None else due
+        if looks.seconds and at >= due:
+            passed = math.floor((at - due) / looks.seconds) + 1
+            yield number + 1, due, False
+            number, due, fresh = number + passed, due + passed * looks.seconds, 0
+        sights.add(arm, unit, values)
+        fresh += 1
+        if looks.rows and fresh == looks.rows:
+            number, fresh = number + 1, 0
+            yield number, at, False
+    yield number + 1, at, True
