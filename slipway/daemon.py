@@ -167,15 +167,9 @@ def _end(pid: int) -> None:
 
 
 def _gone(pid: int) -> bool:
-    """Whether a pid is gone; our own child is reaped, or it would stay as a zombie."""
+    """Whether a process has ended. Our own child is reaped; another's, unreaped, has no command."""
     try:
         reaped, _ = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        reaped = 0  # somebody else's child: only its pid can tell
-    if reaped:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+        reaped = 0
+    return bool(reaped) or not _command_line(pid)
