@@ -11,9 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from slipway.boundaries import bernoulli_interval
 from slipway.evidence import Measured, Sums, Tails, bin_edges
 from slipway.gates import Border, Gate
-from slipway.sequential import MeanComparison, next_event, normal_bound, normal_log_mixture
+from slipway.sequential import (
+    MeanComparison,
+    count_ratio,
+    next_event,
+    normal_bound,
+    normal_log_mixture,
+)
 
 TRUSTED_UNITS = 20.0
 """Effective units of each arm, per nat of log(1/alpha), from which the normal approximation
@@ -24,6 +31,9 @@ TUNED_UNITS = 10.0
 
 COUNTED = 0.9
 """The part of a rate's alpha that goes to the test of counts, where that applies."""
+
+RARE = 0.1
+"""The part of units with an event up to which a ratio of such units is that of the rates."""
 
 EVEN = Border(1.0, 0.0)
 
@@ -73,37 +83,50 @@ class Test(Protocol):
 class CountTest:
     """Exact: which arm the next unit with an event is in. Answers of ratios only."""
 
-    def __init__(self, stable: Sums, candidate: Sums, share: float, part: float) -> None:
-        self._counts, self._share, self._log_part = (
-            (stable.events, candidate.events),
-            share,
-            math.log(part),
-        )
+    def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
+        self._stable, self._candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
+        self._rate = self._stable.y / self._stable.n + seen.centre
+        self._share, self._part = pair.share, part
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
         if border.shift != 0.0 or border.slope <= 0.0:
             return -math.inf
-        return next_event(*self._counts, self._share, border.slope, above=above) + self._log_part
+        counts = (self._stable.events, self._candidate.events)
+        return next_event(*counts, self._share, border.slope, above=above) + math.log(self._part)
+
+    @property
+    def rare(self) -> bool:
+        """Whether units with events are so rare that their ratio is that of the rates, and yet
+        stable has some, so that there is a rate to multiply."""
+        arms = (self._stable, self._candidate)
+        return self._stable.events > 0 and all(s.events <= RARE * s.units for s in arms)
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """It says nothing of a difference."""
-        return -math.inf, math.inf
+        """The difference: stable's rate times (the ratio less 1), with both at their ends."""
+        s, c = self._stable, self._candidate
+        mine, rest = alpha * self._part, alpha * (1.0 - self._part) / 2.0
+        low, high = bernoulli_interval(s.events, s.units, rest, s.units)
+        scale = self._rate / (s.events / s.units)  # from units with an event to events of requests
+        ends = []
+        for upper in (False, True):
+            ratio = count_ratio(s.events, c.events, self._share, mine, upper=upper)
+            most = high if (ratio > 1.0) == upper else low
+            ends.append(most * scale * (ratio - 1.0))
+        return ends[0], ends[1]
 
 
 class FirstValueTest:
     """Exact: bets on the first measured value of each unit, for metrics with bounds."""
 
-    def __init__(
-        self, measured: Measured, stable: Sums, candidate: Sums, share: float, part: float
-    ) -> None:
+    def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
         import numpy as np
 
-        assert measured.low is not None
-        assert measured.high is not None
-        self._low, self._range = measured.low, measured.high - measured.low
-        self._part = part
-        self._bets = MeanComparison(np.asarray(candidate.bins), np.asarray(stable.bins), share)
+        assert seen.low is not None
+        assert seen.high is not None
+        self._low, self._range, self._part = seen.low, seen.high - seen.low, part
+        stable, candidate = (np.asarray(seen.arms[a].bins) for a in (pair.baseline, pair.candidate))
+        self._bets = MeanComparison(candidate, stable, pair.share)
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
@@ -145,9 +168,10 @@ class NormalTest:
     and asymptotic confidence sequences", Annals of Statistics, 2024, arXiv 2103.06476.
     """
 
-    def __init__(self, measured: Measured, stable: Sums, candidate: Sums, part: float) -> None:
+    def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
+        stable, candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
         self._c, self._s, self._part = Ratio(candidate), Ratio(stable), part
-        self._centre = measured.centre
+        self._centre = seen.centre
         units = stable.units + candidate.units
         mean = (stable.first + candidate.first) / units
         unit_variance = (stable.first2 + candidate.first2) / units - mean**2
@@ -209,7 +233,7 @@ def compare(
     return Comparison(
         figures=figures,
         effect=figures[1] - figures[0],
-        interval=_meet([t.interval(alpha) for t in tests]) if intervals else None,
+        interval=_interval(seen, tests, pair, alpha) if intervals else None,
         log_e_worse=_strongest(tests, worse, above=lower),
         log_e_no_worse=_strongest(tests, no_worse, above=not lower),
         log_e_better=_strongest(tests, EVEN, above=not lower),
@@ -219,30 +243,49 @@ def compare(
 def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
     """The tests that apply to a rate or mean, with their parts of alpha.
 
-    The exact test of first values speaks until the normal one, which uses every value, may be
-    trusted; each has its part from the start, so that the change is paid for.
+    Where counts cannot answer, the exact test of first values speaks until the normal one, which
+    uses every value, may be trusted; each has its part from the start, so the change is paid for.
     """
-    s, c = seen.arms[pair.baseline], seen.arms[pair.candidate]
-    counted = gate.type == "rate" and gate.relative is not None
-    rest = 1.0 - COUNTED if counted else 1.0
     bounded = seen.low is not None and seen.high is not None
-    tests: list[Test] = [CountTest(s, c, pair.share, COUNTED)] if counted else []
-    normal = NormalTest(seen, s, c, rest / 2 if bounded else rest)
+    if gate.type == "rate" and gate.relative is not None:
+        normal = NormalTest(seen, pair, 1.0 - COUNTED)
+        count = CountTest(seen, pair, COUNTED)
+        return [count, normal] if normal.trusted(alpha) else [count]
+    normal = NormalTest(seen, pair, 0.5 if bounded else 1.0)
     if normal.trusted(alpha):
-        tests.append(normal)
-    elif bounded:
-        tests.append(FirstValueTest(seen, s, c, pair.share, rest / 2))
-    return tests
+        return [normal]
+    return [FirstValueTest(seen, pair, 0.5)] if bounded else []
+
+
+def _interval(
+    seen: Measured, tests: Sequence[Test], pair: Pair, alpha: float
+) -> tuple[float, float] | None:
+    """The confidence sequence of the difference, by the test that tells most of it.
+
+    A rate that is compared by counts has its interval from them where it can, at the same part
+    of alpha, so that interval and decision agree; stable's own rate, and what stands in for the
+    counts, have half of the rest each.
+    """
+    if tests and isinstance(tests[0], CountTest):
+        return _interval_of_counted(seen, tests[0], pair, alpha)
+    return tests[-1].interval(alpha) if tests else None
+
+
+def _interval_of_counted(
+    seen: Measured, count: CountTest, pair: Pair, alpha: float
+) -> tuple[float, float] | None:
+    if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
+        return ends
+    rest = (1.0 - COUNTED) / 2.0
+    normal = NormalTest(seen, pair, rest)
+    if normal.trusted(alpha):
+        return normal.interval(alpha)
+    bounded = seen.low is not None and seen.high is not None
+    return FirstValueTest(seen, pair, rest).interval(alpha) if bounded else None
 
 
 def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
     return max((t.log_e(border, above=above) for t in tests), default=-math.inf)
-
-
-def _meet(ends: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    low = max((e[0] for e in ends), default=-math.inf)
-    high = min((e[1] for e in ends), default=math.inf)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 # Quantiles
@@ -262,18 +305,20 @@ def _compare_quantiles(
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=_meet([(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0])]) if intervals else None,
+        interval=_closed(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0]) if intervals else None,
         log_e_worse=_strongest(worse, EVEN, above=lower),
         log_e_no_worse=_strongest(no_worse, EVEN, above=not lower),
         log_e_better=_strongest(level, EVEN, above=not lower),
     )
 
 
+def _closed(low: float, high: float) -> tuple[float, float] | None:
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
 def _tail_tests(seen: Measured, pair: Pair, alpha: float) -> list[Test]:
-    s, c = seen.arms[pair.baseline], seen.arms[pair.candidate]
-    normal = NormalTest(seen, s, c, 0.5)
-    tests: list[Test] = [CountTest(s, c, pair.share, 0.5)]
-    return [*tests, normal] if normal.trusted(alpha) else tests
+    count, normal = CountTest(seen, pair, 0.5), NormalTest(seen, pair, 0.5)
+    return [count, normal] if normal.trusted(alpha) else [count]
 
 
 def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:

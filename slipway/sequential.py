@@ -58,6 +58,25 @@ def next_event(baseline: int, candidate: int, share: float, ratio: float, *, abo
     return log_mean_exp(logs)
 
 
+def count_ratio(baseline: int, candidate: int, share: float, alpha: float, *, upper: bool) -> float:
+    """The upper (lower) end of the ratio of two event rates, by ``next_event``.
+
+    It holds at all times with a chance of 1 - alpha; 0 or infinity where nothing is known yet.
+    """
+    need, reach = math.log(1.0 / alpha), 30.0  # in powers of e: beyond any ratio of interest
+    inside, outside = (-reach, reach) if upper else (reach, -reach)
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        found = next_event(baseline, candidate, share, math.exp(middle), above=not upper)
+        if found >= need:
+            outside = middle
+        else:
+            inside = middle
+    if abs(outside) == reach:
+        return math.inf if upper else 0.0
+    return math.exp(outside)
+
+
 def mismatch(counts: Sequence[int], shares: Sequence[float], prior: float = 100.0) -> float:
     """Log e-value of: units do not fall to the arms in these shares.
 
@@ -151,9 +170,14 @@ def _pad(wealth: Array, *, above: bool) -> Array:
     return np.pad(wealth, ((0, 0), (0, 1) if above else (1, 0)))
 
 
-@functools.lru_cache(maxsize=4)
 def _bets(points: int, share: float) -> MeanBets:
-    return MeanBets(points, share)
+    """The table for a share: the nearest of a few, so that it is built seldom."""
+    return _table(points, round(math.log2(share / (1.0 - share))))
+
+
+@functools.lru_cache(maxsize=8)
+def _table(points: int, log_odds: int) -> MeanBets:
+    return MeanBets(points, 1.0 / (1.0 + 2.0**-log_odds))
 
 
 class MeanComparison:
