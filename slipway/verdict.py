@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -59,6 +59,8 @@ class GateResult:
         alpha: the gate's part.
         more_units: how many more units of the candidate a decision needs, by estimate; None
             where it is decided or nothing can be said.
+        share: the largest share of users at which the evidence keeps harm within the budget; for
+            a gate without one, 1 if it lets the rollout move on, or 0.
     """
 
     metric: str
@@ -72,6 +74,7 @@ class GateResult:
     alpha: float
     reason: str
     more_units: int | None = None
+    share: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -118,6 +121,13 @@ class Verdict:
     look: int
     units: tuple[int, int]
     more_units: int | None = None
+
+    @property
+    def share(self) -> float:
+        """The largest share of users that the evidence supports: what ``steps: auto`` moves to."""
+        if self.outcome in (Outcome.FAIL, Outcome.NOT_MEASURED):
+            return 0.0
+        return min(g.share for g in self.gates)
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values, for the ledger."""
@@ -278,7 +288,7 @@ def _judge_gate(
         return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
     result = compare(seen, gate, pair, alpha, next_share, intervals)
     outcome, told = _finding(gate, result, min(units), alpha, next_share)
-    return GateResult(
+    answer = GateResult(
         metric=gate.name,
         kind=gate.kind,
         outcome=outcome,
@@ -293,6 +303,17 @@ def _judge_gate(
         if outcome is Finding.UNDECIDED
         else None,
     )
+    return replace(answer, share=_share(answer, gate, next_share))
+
+
+def _share(result: GateResult, gate: Gate, next_share: float) -> float:
+    """The largest share at which harm, at the far end of its interval, is within the budget."""
+    if gate.budget is None or gate.kind != "guardrail":
+        return 1.0 if _satisfied(result, next_share) else 0.0
+    if result.interval is None or min(result.units) < gate.min_units:
+        return 0.0
+    harm = result.interval[1] if gate.lower_is_better else -result.interval[0]
+    return 1.0 if harm <= gate.budget else gate.budget / harm
 
 
 def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair: Pair) -> str:
