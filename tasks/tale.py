@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +13,12 @@ from rich.table import Table
 from slipway import show, story
 from slipway.errors import Refused
 from slipway.home import Home
-from slipway.release import short
+from slipway.release import Release, short
 from slipway.rollout import fold
 from tasks.record import ledger, state_of
 from tasks.serve import gateway, runtime
 
+Manifests = Mapping[str, Release]
 MARK = "demo"
 KEPT = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "log")
 
@@ -66,37 +68,56 @@ def opened(home: Home, model: str) -> str:
 
 
 def end(home: Home, model: str, wrong: str) -> None:
-    """The table, and what the fault cost."""
+    """What changed, what users got, and what the fault cost."""
     store = ledger(home)
     entries = store.entries(model)
     rows = story.history(entries)
     manifests = {r: store.manifest(r) for r in {row["release"] for row in rows}}
+    served = _served(home, model)
     console = Console(highlight=False)
-    console.print()
-    show.history(rows, manifests)
-    console.print(_served(home, model, manifests))
-    console.print(_cost(home, model, wrong))
-    state = fold(model, entries)
+    console.print(_changes(rows, manifests))
+    console.print(_users(served, manifests))
+    console.print(_cost(served, wrong))
+    live = story.names(fold(model, entries).stable, manifests)
     console.print(
-        f"live: {story.names(state.stable, manifests)} at http://{gateway(home).endpoint}/{model}"
-        f"/invocations, after {time.monotonic() - _started:.0f} s\n"
-        f"now try: slipway status | slipway why {model} | "
-        f"slipway rollback {model} --reason '...' | slipway stop"
+        f"\nlive: {live} at http://{gateway(home).endpoint}/{model}/invocations, after "
+        f"{time.monotonic() - _started:.0f} s\nnow try: slipway status; slipway why {model}; "
+        f"slipway rollback {model} --reason '...'; slipway stop"
     )
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in left:
+        table.add_column(column, no_wrap=True)
+    for column in right:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _changes(rows: Sequence[Mapping[str, Any]], manifests: Manifests) -> Table:
+    table = _table("What changed", ("when (UTC)", "what", "release", "users get"), ())
+    for row in rows:
+        gets = ", ".join(
+            f"{100 * a['share']:.4g} % {story.names(a['release'], manifests).split()[0]}"
+            for a in row["arms"]
+        )
+        release = story.names(row["release"], manifests)
+        table.add_row(show.when(row["at"])[11:], show.word(row["event"]), release, gets or "-")
+    return table
 
 
 SERVED = """
     SELECT release, arm, count(*) AS requests, count(DISTINCT unit) AS units,
-           sum(CASE WHEN status = 200 THEN 1 ELSE 0 END) AS answered,
-           sum(CASE WHEN fallback <> '' THEN 1 ELSE 0 END) AS fallbacks,
-           avg((score - label) ** 2) AS brier,
-           avg(CASE WHEN (score >= 0.5) = (label >= 0.5) THEN 1.0 ELSE 0.0 END) AS right,
-           avg(score) AS warned, avg(label) AS late
+           count(*) FILTER (status = 200) AS answered,
+           count(*) FILTER (fallback <> '') AS elsewhere,
+           avg(score) AS told, avg(label) AS late, avg((score - label) ** 2) AS brier
     FROM judged WHERE model = ? GROUP BY release, arm ORDER BY min("at")
 """
 
 
-def _query(home: Home, model: str) -> list[dict[str, Any]]:
+def _served(home: Home, model: str) -> list[dict[str, Any]]:
+    """What each release told users, in each place that it had."""
     from slipway.stores.inference_log import open_log
 
     found = open_log(home.log).execute(SERVED, [model])
@@ -104,42 +125,36 @@ def _query(home: Home, model: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
-def _served(home: Home, model: str, manifests: Any) -> Table:
-    table = Table(title="What users got", title_justify="left")
-    for column in ("release", "as", "requests", "aircraft", "answered", "from elsewhere"):
-        table.add_column(column)
-    for column in ("mean risk told", "really late", "Brier score"):
-        table.add_column(column, justify="right")
-    for row in _query(home, model):
+def _users(served: Sequence[Mapping[str, Any]], manifests: Manifests) -> Table:
+    figures = ("requests", "aircraft", "unanswered", "risk told", "late", "Brier")
+    table = _table("What users got", ("release", "as"), figures)
+    for row in served:
         table.add_row(
-            story.names(row["release"], manifests),
+            story.names(row["release"], manifests).split()[0],
             row["arm"],
             f"{row['requests']:,}",
             f"{row['units']:,}",
-            f"{row['answered']:,}",
-            f"{row['fallbacks']:,}",
-            _percent(row["warned"]),
+            f"{row['requests'] - row['answered']:,}",
+            _percent(row["told"]),
             _percent(row["late"]),
-            "-" if row["brier"] is None else f"{row['brier']:.4f}",
+            "-" if row["brier"] is None else f"{row['brier']:.3f}",
         )
     return table
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _cost(home: Home, model: str, wrong: str) -> str:
-    touched = [r for r in _query(home, model) if r["release"] == wrong and r["arm"] != "stable"]
-    every = sum(r["requests"] for r in _query(home, model))
-    if not touched:
-        return f"the faulty release {short(wrong)} touched no user"
-    row = touched[0]
+def _cost(served: Sequence[Mapping[str, Any]], wrong: str) -> str:
+    """What the fault cost, in a sentence."""
+    row = next((r for r in served if r["release"] == wrong and r["arm"] != "stable"), None)
+    if row is None:
+        return f"\nThe faulty release {short(wrong)} touched no user."
+    every, lost = sum(r["requests"] for r in served), row["requests"] - row["answered"]
     return (
-        f"the faulty release {short(wrong)} touched {row['requests']:,} of {every:,} requests, of "
-        f"{row['units']:,} aircraft: it told them a mean risk of {_percent(row['warned'])} where "
-        f"{_percent(row['late'])} were late; {row['answered']:,} got an answer, none got an error"
-        if row["answered"] == row["requests"]
-        else f"the faulty release {short(wrong)} touched {row['requests']:,} requests of "
-        f"{row['units']:,} aircraft, of which {row['requests'] - row['answered']:,} got an error"
+        f"\nThe faulty release {short(wrong)} touched {row['requests']:,} of {every:,} requests, of"
+        f" {row['units']:,} aircraft. It told them a mean risk of {_percent(row['told'])} where"
+        f" {_percent(row['late'])} were late. "
+        + (f"{lost:,} of them got no answer." if lost else "Every one of them got an answer.")
     )
