@@ -251,13 +251,20 @@ def parse(raw: Mapping[str, Any]) -> Gates:
         listed = []
     for index, gate in enumerate(listed):
         faults += _gate_faults(f"gate.{index}", gate)
+    chosen = () if faults else tuple(_gate(g) for g in listed)
+    names = [g.name for g in chosen]
+    faults += [
+        f"gate.{i}: '{name}' has a gate already (allowed: one of each metric, options and quantile)"
+        for i, name in enumerate(names)
+        if name in names[:i]
+    ]
     if faults:
         raise ExpectationError(
             "the gates have faults:\n" + "\n".join(f"    {f}" for f in faults),
             where="gates.toml",
             do="mend each; docs/statistics.md explains every key",
         )
-    return Gates(Policy(**policy), tuple(_gate(g) for g in listed))
+    return Gates(Policy(**policy), chosen)
 
 
 def _faults(path: str, table: Mapping[str, Any], rules: Mapping[str, Rule]) -> list[str]:
