@@ -9,42 +9,71 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import signal
 import sys
+from types import FrameType
+from typing import Any
 
 from slipway.errors import SlipwayError
 from slipway.home import Home
 
 
-def main(name: str, parameters: str) -> int:
-    """Run a flow; an error of ours is told in its own words, without a traceback."""
-    from tasks.prefect_server import connect
+class Terminal(logging.Filter):
+    """What the person at the terminal sees and presses.
 
+    An error of ours is told by ``main`` at the end, once and without tracebacks: Prefect's own
+    words about it stay in its record and its UI. Ctrl-C is noted, since a library may turn it into
+    an error of its own, as DuckDB does.
+    """
+
+    interrupted = False
+
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Ctrl-C was pressed."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the terminal shows a line of the log."""
+        error = record.exc_info[1] if record.exc_info else None
+        ended = record.getMessage().startswith("Finished in state Failed(")
+        return not (ended or self.interrupted or isinstance(error, SlipwayError))
+
+
+def main(name: str, parameters: str) -> int:
+    """Run a flow. Returns the exit code: 0 done, 1 refused, 2 wrong usage, 130 interrupted."""
+    terminal = Terminal()
+    before = signal.signal(signal.SIGINT, terminal.interrupt)
     try:
-        server = connect(Home.of().root)  # before the first import of prefect
-        flow = getattr(importlib.import_module(f"flows.{name}"), name)
-        server.ready()
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(_worth_showing)
-        result = flow(**json.loads(parameters))
-    except SlipwayError as error:
+        result = _run(name, json.loads(parameters), terminal)
+    except (KeyboardInterrupt, Exception) as error:
+        if terminal.interrupted:
+            sys.stderr.write(f"slipway {name}: interrupted; run the same again and it goes on\n")
+            return 130
+        if not isinstance(error, SlipwayError):
+            raise
         sys.stderr.write(f"slipway {name}: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(f"slipway {name}: interrupted; run the same again and it goes on\n")
-        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0
 
 
-def _worth_showing(record: logging.LogRecord) -> bool:
-    """Leave out of the terminal what `main` tells at the end, once and without tracebacks.
+def _run(name: str, parameters: dict[str, Any], terminal: Terminal) -> Any:
+    from tasks.prefect_server import connect
 
-    Prefect's own record of the run, and its UI, keep all of it.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    ended = record.getMessage().startswith("Finished in state Failed(")
-    return not ended and not isinstance(error, SlipwayError)
+    server = connect(Home.of().root)  # before the first import of prefect
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    server.ready()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(terminal)
+    try:
+        return flow(**parameters)
+    finally:
+        for handler in logging.getLogger().handlers:
+            handler.removeFilter(terminal)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows.advance import see_through
 from slipway import preflight
+from slipway.errors import RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.release import bind, short
@@ -51,10 +52,14 @@ def release(
             the scheduled advance.
     """
     home = Home.of()
-    declared, pack = preflight.read(checkout(home, repository, commit, Path(spec)), overrides)
+    path, commit = checkout(home, repository, commit, Path(spec))
+    declared, pack = preflight.read(path, overrides)
     release_id = build(home, declared, pack, commit, actor)
     if wait:
-        return see_through(home, declared.model, release_id, declared.rollout.tick_seconds)
+        told = see_through(home, declared.model, release_id, declared.rollout.tick_seconds)
+        if state_of(home, declared.model).stable != release_id:
+            raise RolloutError(told, do=f"see 'slipway why {declared.model}'")
+        return told
     return f"{short(release_id)} is open; 'advance' takes it on"
 
 

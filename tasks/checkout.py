@@ -14,9 +14,12 @@ from slipway.errors import Refused
 from slipway.home import Home
 
 
-def checkout(home: Home, repository: str, commit: str, spec: Path) -> Path:
-    """Where the spec lies: as named, or inside the commit of a repository."""
-    return extract(home, repository, commit) / spec if repository else spec
+def checkout(home: Home, repository: str, commit: str, spec: Path) -> tuple[Path, str]:
+    """Where the spec lies, as named or inside a commit; and that commit, by its whole name."""
+    if not repository:
+        return spec, commit
+    place = extract(home, repository, commit)
+    return place / spec, place.name
 
 
 @task(name="checkout", cache_policy=NO_CACHE)
