@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from prefect import flow
 
 from slipway.controller import decide
+from slipway.errors import LedgerConflict, Refused
 from slipway.home import Home
 from slipway.release import short
 from slipway.rollout import ModelState, take
 from tasks.observe import lease_of, observe, renew
 from tasks.record import ledger, record, state_of
 from tasks.register import crown
-from tasks.serve import settle
+from tasks.serve import keep_up, settle
 
 RULE = "judge"
 
@@ -26,15 +28,34 @@ def advance(model: str = "") -> str:
         model: The model's name, as in its slipway.yaml; empty for every model.
     """
     home = Home.of()
-    states = [tick(home, name) for name in ([model] if model else ledger(home).models())]
+    states = _tick_each(home, (model,) if model else ledger(home).models())
     told = [f"{s.model} is {s.state}, stable is {short(s.stable) or 'nothing yet'}" for s in states]
     return "; ".join(told) or "nothing has been released from here yet"
+
+
+def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
+    """Tick every model: what fails for one must not cost another's candidate its lease.
+
+    Raises:
+        Refused: at the end, with what failed for which model.
+    """
+    states, failed = [], {}
+    for model in models:
+        try:
+            states.append(tick(home, model))
+        except Exception as error:  # told below, whatever it is
+            failed[model] = error
+    if failed:
+        told = "; ".join(f"{model}: {error}" for model, error in failed.items())
+        raise Refused(told, do="mend it; the next tick goes on") from next(iter(failed.values()))
+    return states
 
 
 def tick(home: Home, model: str) -> ModelState:
     """Read the world, decide, write the world. Killed anywhere, the next one goes on."""
     state = state_of(home, model)
     if state.rollout is None:
+        keep_up(home, state)
         crown(home, state)
         return state
     settle(home, state)
@@ -42,7 +63,10 @@ def tick(home: Home, model: str) -> ModelState:
     step, verdict = decide(state, lease_of(home, model), lambda: observe(home, state, now), now)
     if step.event is not None:
         draft = take(state, step, now=now, actor=RULE, verdict=verdict)
-        record(home, state, draft)
+        try:
+            record(home, state, draft)
+        except LedgerConflict:  # another controller was first: the next tick goes on from there
+            return state_of(home, model)
         state = state_of(home, model)
     renew(home, state)
     settle(home, state)

@@ -6,8 +6,10 @@ import time
 
 from prefect import flow
 
+from slipway.errors import LedgerConflict
 from slipway.home import Home
 from slipway.release import short
+from slipway.rollout import ModelState
 from tasks.open import who
 from tasks.record import record, state_of
 from tasks.register import crown
@@ -27,12 +29,21 @@ def rollback(model: str, reason: str, to: str = "", actor: str = "") -> str:
         actor: Who asked for it, for the ledger; empty for the user who runs it.
     """
     home = Home.of()
-    state = state_of(home, model)
-    target, draft = way_back(home, state, to, now=time.time(), actor=who(actor), reason=reason)
-    stand_by(home, target)
-    record(home, state, draft)
-    state = state_of(home, model)
+    state = _returned(home, model, to, who(actor), reason)
     await_route(home, state)
     settle(home, state)
     crown(home, state)
     return f"{model}: everyone gets {short(state.stable)} again"
+
+
+def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> ModelState:
+    """The state after the return is on record; a tick that came in between is no reason to fail."""
+    while True:
+        state = state_of(home, model)
+        target, draft = way_back(home, state, to, now=time.time(), actor=actor, reason=reason)
+        stand_by(home, target)
+        try:
+            record(home, state, draft)
+        except LedgerConflict:
+            continue
+        return state_of(home, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -67,7 +68,8 @@ def _ledger() -> SqlLedger:
         Refused: nothing has been released from here yet.
     """
     home = Home.of()
-    if home.ledger_url.startswith("sqlite") and not (home.root / "ledger.db").exists():
+    kind, _, path = home.ledger_url.partition(":///")
+    if kind == "sqlite" and not Path(path).exists():
         raise Refused(
             "nothing has been released from here yet",
             where=str(home.root),
@@ -88,9 +90,14 @@ def _manifests(store: SqlLedger, rows: list[dict[str, Any]]) -> dict[str, Releas
 def _entries(store: SqlLedger, model: str) -> Any:
     entries = store.entries(model)
     if not entries:
-        known = ", ".join(store.models()) or "none"
-        raise UsageError(f"there is no model '{model}' on record", do=f"known models: {known}")
+        raise _unknown(model, store.models())
     return entries
+
+
+def _unknown(model: str, known: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"there is no model '{model}' on record", do=f"known models: {', '.join(known) or 'none'}"
+    )
 
 
 def _dump(value: Any) -> None:
@@ -242,7 +249,10 @@ def why(model: str, as_json: bool) -> None:
 def verify(model: str | None, as_json: bool) -> None:
     """Find a changed, missing or reordered entry in the ledger."""
     store = _ledger()
-    found = {m: store.faults(m) for m in ([model] if model else store.models())}
+    known = store.models()
+    if model and model not in known:
+        raise _unknown(model, known)
+    found = {m: store.faults(m) for m in ([model] if model else known)}
     if as_json:
         _dump(found)
     for name, faults in found.items():

@@ -19,6 +19,7 @@ from slipway.routing import CANDIDATE, STABLE, Arm, RouteTable
 from slipway.verdict import Verdict
 
 NO_BASELINE = "no baseline"
+ANEW = "a new rollout of that release: 'slipway release' with the same inputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +198,19 @@ def _draft(
     """A draft that the lifecycle allows, never earlier than the entry before it."""
     step(state.state, event)
     at = max(now, state.last.at) if state.last else now
-    if state.stable:
-        body["way_back"] = {
-            "release": state.stable,
-            "command": f"slipway rollback {state.model} --to {short(state.stable)}",
-        }
-    else:
-        body["way_back"] = {"release": "", "command": "", "note": NO_BASELINE}
+    body["way_back"] = _way_back(state, event)
     return Draft(state.model, round(at, 3), event, actor, reason, body)
+
+
+def _way_back(state: ModelState, event: Event) -> dict[str, Any]:
+    """What undoes an event, as a command that works; what users were taken from is earned anew."""
+    if event in (Event.ROLLED_BACK, Event.SUPERSEDED, Event.RETURNED):
+        left = state.rollout.release if state.rollout else state.stable
+        return {"release": left, "command": "", "note": ANEW}
+    if not state.stable:
+        return {"release": "", "command": "", "note": NO_BASELINE}
+    command = f"slipway rollback {state.model} --to {short(state.stable)} --reason WHY"
+    return {"release": state.stable, "command": command}
 
 
 def _route(

@@ -74,8 +74,13 @@ def summary(entry: Entry) -> dict[str, Any]:
         ],
         "actor": entry.actor,
         "reason": entry.reason,
-        "way_back": entry.body.get("way_back", {}).get("command", ""),
+        "way_back": _way_back(entry.body.get("way_back", {})),
     }
+
+
+def _way_back(told: Mapping[str, str]) -> str:
+    """The command that undoes a change, or why there is none."""
+    return told.get("command") or told.get("note", "")
 
 
 def history(entries: Sequence[Entry]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tasks.record import ledger
 DEFAULT_PORT = "8700"
 REPLICAS = 1
 ACKNOWLEDGE_SECONDS = 10.0
-GATEWAY_SILENT_SECONDS = 5.0
+GATEWAY_SILENT_SECONDS = 8.0  # one that is alive acknowledges every five, and a look later
 
 
 def runtime(home: Home) -> ProcessRuntime:
@@ -56,6 +56,20 @@ def settle(home: Home, state: ModelState) -> None:
         _settle(home, state)
 
 
+def keep_up(home: Home, state: ModelState) -> None:
+    """Start again what a state needs and has died. Stops nothing; cheap to repeat.
+
+    Raises:
+        RuntimeFailure: a replica does not start.
+    """
+    store, running = ledger(home), runtime(home).list()
+    for release in state.needed:
+        if running.get(release) != store.placed(release):
+            stand_by(home, release)
+            answering = ", ".join(store.placed(release))
+            get_run_logger().info("%s answers at %s", short(release), answering)
+
+
 def stand_by(home: Home, release: str) -> None:
     """Have a release running and placed before any route names it; nothing is no error."""
     if release:
@@ -75,9 +89,7 @@ def _settle(home: Home, state: ModelState) -> None:
         RuntimeFailure: a replica does not start, or a gateway does not take the route up.
     """
     store, runs = ledger(home), runtime(home)
-    for release in state.needed:
-        stand_by(home, release)
-        get_run_logger().info("%s answers at %s", short(release), ", ".join(store.placed(release)))
+    keep_up(home, state)
     surplus = [r for r in runs.list() if r not in state.needed and _is_of(store, r, state.model)]
     if surplus:
         await_route(home, state)

@@ -201,9 +201,10 @@ class SqlLedger:
             return tuple(_entry(row) for row in db.execute(query).mappings())
 
     def models(self) -> tuple[str, ...]:
-        """Every model that has an entry, by name."""
+        """Every model that has an entry or a head, by name: losing one must not hide the other."""
+        query = sa.union(sa.select(HEADS.c.model), sa.select(ENTRIES.c.model))
         with self._read() as db:
-            return tuple(sorted(db.execute(sa.select(HEADS.c.model)).scalars()))
+            return tuple(sorted(db.execute(query).scalars()))
 
     def faults(self, model: str) -> list[str]:
         """What is wrong with a model's chain; empty when it is whole."""

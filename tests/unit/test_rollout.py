@@ -12,7 +12,17 @@ from slipway.ledger import seal
 from slipway.lifecycle import Event, State
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.release import canonical
-from slipway.rollout import NO_BASELINE, Plan, Step, fold, live_at, open_rollout, return_to, take
+from slipway.rollout import (
+    ANEW,
+    NO_BASELINE,
+    Plan,
+    Step,
+    fold,
+    live_at,
+    open_rollout,
+    return_to,
+    take,
+)
 from slipway.routing import CANDIDATE, STABLE
 from slipway.testing import draft, plan, verdict
 
@@ -58,7 +68,20 @@ def test_every_later_entry_names_the_way_back() -> None:
     """The release to return to, and the command that does it."""
     opened = launched("A").release("B")
     assert opened.body["baseline"] == "A"
-    assert opened.body["way_back"] == {"release": "A", "command": "slipway rollback flights --to A"}
+    command = "slipway rollback flights --to A --reason WHY"
+    assert opened.body["way_back"] == {"release": "A", "command": command}
+
+
+def test_what_users_were_taken_from_has_no_way_back_but_a_new_rollout() -> None:
+    """A command that would be refused is not told: neither after a rollback nor after a return."""
+    played = launched("A", "B")
+    played.release("C")
+    played.tick()
+    back = played.tick("fail")
+    assert back is not None
+    assert back.body["way_back"] == {"release": "C", "command": "", "note": ANEW}
+    returned = return_to(played.state, "A", now=1e6, actor="ada", reason="wrong answers")
+    assert returned.body["way_back"] == {"release": "B", "command": "", "note": ANEW}
 
 
 def test_a_granted_share_is_leased_and_numbered() -> None:
