@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from slipway.serving.exchange import Exchange
+from slipway.serving.heads import read_request
 
 if TYPE_CHECKING:
     from slipway.serving.http1 import Server
@@ -140,8 +141,11 @@ class Connection(asyncio.Protocol):
                 exchange.on_gone()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; everything else happens in the parser's callbacks."""
+        """Read a request that came whole at once, or have llhttp parse."""
         if self._deaf:
+            return
+        between = self.turn is None and self._reading is None and not self._in_head
+        if between and self._take_whole(data):
             return
         self._wire += len(data)
         try:
@@ -152,6 +156,25 @@ class Connection(asyncio.Protocol):
             self._refuse((400, f"this is not a request of HTTP/1.1: {error}", _SEND_VALID))
         if self._in_head or self._reading is not None:
             self._check_wire()
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take one request that these bytes hold exactly; False leaves them to llhttp."""
+        head, separator, body = data.partition(b"\r\n\r\n")
+        size, limits = len(body), self.server.limits
+        if not separator or len(head) > limits.head or size > _UNREMARKABLE or size > limits.body:
+            return False
+        read = read_request(head)
+        if read is None:
+            return False
+        (method, path, query), headers = read
+        if int(headers.get(b"content-length", b"0")) != size or len(headers) > limits.headers:
+            return False
+        self.turn = exchange = Exchange(
+            self, method, path, query, headers, limits.body, body, size, True
+        )
+        exchange.handed = True
+        self._handle(exchange)
+        return True
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is still answered, then the connection ends."""
@@ -205,7 +228,9 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         server = self.server
-        exchange = Exchange(self, self.parser.get_method(), target, headers, server.limits.body)
+        path, _, query = target.partition(b"?")
+        method = self.parser.get_method()
+        exchange = Exchange(self, method, path, query, headers, server.limits.body)
         self._reading = exchange
         if self.turn is None:
             self.turn = exchange
@@ -316,7 +341,7 @@ class Connection(asyncio.Protocol):
         self._deaf, self._in_head = True, False
         exchange, self._reading = self._reading, None
         if exchange is None:
-            exchange = Exchange(self, b"", b"", {}, 0)
+            exchange = Exchange(self, b"", b"", b"", {}, 0)
             if self.turn is None:
                 self.turn = exchange
             else:
@@ -331,8 +356,13 @@ class Connection(asyncio.Protocol):
         """Go on with the exchange whose turn it is; called whenever one may have ended."""
         if self._advancing:  # answered within its handler: the loop below sees it
             return
-        self._advancing = True
         exchange = self.turn
+        following = self.waiting or self.server.draining
+        if exchange is not None and exchange.answered and exchange.keep_alive and not following:
+            self.turn = None  # the usual: nothing follows but the client's next request
+            self.count += 1
+            return
+        self._advancing = True
         while exchange is not None:
             if exchange.answered:
                 exchange = self._after(exchange)

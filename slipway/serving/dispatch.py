@@ -7,9 +7,9 @@ in.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import Any
+from time import monotonic, time
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote
 
 from slipway.serving.access import OVERRIDE
@@ -20,11 +20,12 @@ from slipway.serving.feedback import Desk
 from slipway.serving.flight import Flight
 from slipway.serving.pages import Pages
 from slipway.serving.recorder import Recorder
-from slipway.serving.relay import Relay, pass_lines
+from slipway.serving.relay import Relay, pass_lines, read_json_row
 from slipway.serving.request_id import Minter
-from slipway.serving.routes import Book, Served, ServedArm
+from slipway.serving.routes import Book, Served
 
 Action = Callable[[Exchange, Served], None]
+Boarded = TypeVar("Boarded", bound=Flight)
 
 
 class Gateway:
@@ -88,7 +89,7 @@ class Gateway:
             self._pages.show(exchange)
 
     def _is_admitted(self, exchange: Exchange, served: Served) -> bool:
-        if served.door.admits(exchange.headers, time.monotonic()):
+        if served.door.admits(exchange.headers, monotonic()):
             return True
         self._recorder.refused(served, 401)
         what = problem("a key or a password is needed", served.model, "ask who runs this model")
@@ -101,8 +102,7 @@ class Gateway:
         self._fly(exchange, served, self._scoring, b"POST /invocations HTTP/1.1\r\n")
 
     def _infer(self, exchange: Exchange, served: Served) -> None:
-        target = b"POST %b HTTP/1.1\r\n" % exchange.path
-        self._fly(exchange, served, self._v2, target)
+        self._fly(exchange, served, self._v2, b"POST %b HTTP/1.1\r\n" % exchange.path)
 
     def _fly(self, exchange: Exchange, served: Served, dialect: Dialect, target: bytes) -> None:
         if exchange.method != b"POST":
@@ -113,90 +113,104 @@ class Gateway:
             rows = dialect.rows(exchange.body, exchange.headers)
         except BadRequestError as error:
             fault = error
-        flight = Flight(self._recorder, served, exchange, dialect, rows)
-        self._board(flight, exchange, served, rows)
-        fault = fault or self._objection(flight, exchange, served, rows)
+        flight = self._board(Flight, exchange, served, dialect, rows)
+        if fault is None:
+            fault = _objection(flight, exchange, served, rows)
         if fault is not None:
             flight.refuse(fault.status, fault.what)
             return
-        flight.head = b"%bcontent-length: %d\r\nx-slipway-request-id: %b\r\n%b" % (
-            target,
-            len(exchange.body),
-            flight.id.encode(),
-            pass_lines(exchange.headers, served.pass_headers),
-        )
+        size, request_id = b"%d" % len(exchange.body), flight.id.encode()
+        passed = pass_lines(exchange.headers, served.pass_headers)
+        flight.head = b"".join((target, _LENGTH, size, _ID, request_id, b"\r\n", passed))
         flight.ask()
-
-    def _objection(
-        self, flight: Flight, exchange: Exchange, served: Served, rows: list[Any] | None
-    ) -> BadRequestError | None:
-        """Why a request is refused before any arm sees it."""
-        policy, guard = served.policy, served.guard
-        if len(exchange.body) > policy.max_body_bytes:
-            return BadRequestError(413, f"the body is over {policy.max_body_bytes} bytes")
-        if policy.max_rows is not None and rows is not None and len(rows) > policy.max_rows:
-            return BadRequestError(413, f"{len(rows)} rows are over the limit of {policy.max_rows}")
-        if guard.idle:
-            return None
-        try:
-            guard.check_rate(flight.unit.encode(), flight.began)
-            if guard.looks:
-                guard.check_rows(rows)
-        except BadRequestError as error:
-            return error
-        return None
-
-    def _board(
-        self, flight: Flight, exchange: Exchange, served: Served, rows: list[Any] | None
-    ) -> None:
-        """Give a flight its id, its unit and its arm."""
-        headers = exchange.headers
-        header = served.unit_header
-        unit = headers.get(header) if header else _unit(exchange, served, rows)
-        if unit:
-            place = served.place(unit)
-        else:
-            place, flight.given = served.work_out(os.urandom(8).hex().encode()), False
-        flight.at = now = time.time()
-        flight.id = self._minter.mint(served.name, now)
-        flight.unit, flight.logged, flight.mirrored = place.text, place.logged, place.mirrored
-        arm = served.arms[place.slot]
-        if OVERRIDE in headers or served.policy.access.allow:
-            arm = self._override(flight, served, headers, arm)
-        if arm.leased and flight.began >= served.lease_until:
-            arm, flight.reason = served.arms[0], "lease_expired"
-            self._recorder.lease_out(served)
-        flight.arm, flight.chain = arm, served.chains[arm.name]
-        self._recorder.took_off()
-
-    def _override(
-        self, flight: Flight, served: Served, headers: dict[bytes, bytes], arm: ServedArm
-    ) -> ServedArm:
-        unit = flight.unit if flight.given else None
-        name = served.door.override(headers, unit, flight.at)
-        chosen = served.arm(name) if name else None
-        if chosen is None:
-            return arm
-        flight.override = "signed" if OVERRIDE in headers else "allow"
-        return chosen
 
     def _relay(self, exchange: Exchange, served: Served) -> None:
         """Pass a request on as it is."""
-        relay = Relay(self._recorder, served, exchange, self._scoring, None)
-        fault = relay.read()
-        self._board(relay, exchange, served, relay.rows)
+        rows, fault = None, None
+        try:
+            rows = read_json_row(exchange)
+        except BadRequestError as error:
+            fault = error
+        relay = self._board(Relay, exchange, served, self._scoring, rows)
         relay.logged = relay.logged and served.policy.protocol == "http"
-        fault = fault or self._objection(relay, exchange, served, relay.rows)
+        fault = fault or _objection(relay, exchange, served, rows)
         if fault is not None:
             relay.refuse(fault.status, fault.what)
             return
         relay.take_head()
         relay.ask()
 
+    def _board(
+        self,
+        kind: type[Boarded],
+        exchange: Exchange,
+        served: Served,
+        dialect: Dialect,
+        rows: list[Any] | None,
+    ) -> Boarded:
+        """Give a request its id, its unit and its arm."""
+        headers, began, now = exchange.headers, monotonic(), time()
+        unit = headers.get(served.unit_header) or _unit(exchange, served, rows)
+        place = served.place(unit) if unit else served.work_out(os.urandom(8).hex().encode())
+        arm, override, reason = served.arms[place.slot], "", ""
+        if OVERRIDE in headers or served.policy.access.allow:
+            arm, override = served.override(headers, place.text if unit else None, now, arm)
+        if arm.leased and began >= served.lease_until:
+            arm, reason = served.arms[0], "lease_expired"
+            self._recorder.lease_out(served)
+        self._recorder.in_flight += 1
+        return kind(
+            b"",
+            exchange.body,
+            served.policy.max_answer_bytes,
+            recorder=self._recorder,
+            served=served,
+            exchange=exchange,
+            dialect=dialect,
+            rows=rows,
+            arm=arm,
+            chain=served.chains[arm.name],
+            id=self._minter.mint(served.name, now),
+            unit=place.text,
+            at=now,
+            began=began,
+            given=bool(unit),
+            logged=place.logged,
+            mirrored=place.mirrored,
+            reason=reason,
+            override=override,
+        )
+
+
+_LENGTH = b"content-length: "
+_ID = b"\r\nx-slipway-request-id: "
+
+
+def _objection(
+    flight: Flight, exchange: Exchange, served: Served, rows: list[Any] | None
+) -> BadRequestError | None:
+    """Why a request is refused before any arm sees it."""
+    policy, guard = served.policy, served.guard
+    if len(exchange.body) > policy.max_body_bytes:
+        return BadRequestError(413, f"the body is over {policy.max_body_bytes} bytes")
+    if policy.max_rows is not None and rows is not None and len(rows) > policy.max_rows:
+        return BadRequestError(413, f"{len(rows)} rows are over the limit of {policy.max_rows}")
+    if guard.idle:
+        return None
+    try:
+        guard.check_rate(flight.unit.encode(), flight.began)
+        if guard.looks:
+            guard.check_rows(rows)
+    except BadRequestError as error:
+        return error
+    return None
+
 
 def _unit(exchange: Exchange, served: Served, rows: list[Any] | None) -> bytes | None:
     """Who a request is for, where it does not say so in a header."""
     source, name = served.policy.unit.source, served.policy.unit.name
+    if source == "header":
+        return None
     if source == "query":
         values = parse_qs(exchange.query.decode("latin-1")).get(name)
         return values[0].encode() if values else None

@@ -25,14 +25,12 @@ BREAKER_OPEN = "breaker_open"
 RULE, CACHE, GATEWAY = "rule", "cache", "gateway"
 
 
-class Try(Call):
-    """One try at one of an arm's replicas."""
+class Try(Call, kw_only=True):
+    """A further try at one of an arm's replicas."""
 
-    def __init__(self, flight: Flight, arm: ServedArm, limit: int) -> None:
-        super().__init__(flight.head, flight.exchange.body, limit)
-        self.flight = flight
-        self.arm = arm
-        self.began = monotonic()
+    flight: Flight
+    arm: ServedArm
+    began: float
 
     def done(self) -> None:
         """Tell the flight."""
@@ -42,8 +40,8 @@ class Try(Call):
 class Hedge:
     """A reminder to ask a slow arm a second time."""
 
-    def __init__(self, first: Try) -> None:
-        self._first = first
+    def __init__(self, flight: Flight, first: Attempt) -> None:
+        self._flight, self._first = flight, first
 
     @property
     def finished(self) -> bool:
@@ -52,52 +50,51 @@ class Hedge:
 
     def late(self) -> None:
         """The first try has taken long enough."""
-        self._first.flight.hedge(self._first)
+        self._flight.hedge(self._first)
 
 
-class Flight:
-    """One request under way.
+class Flight(Call, kw_only=True):
+    """One request under way; it is also its own first try, since most need no other.
 
     Attributes:
-        arm: as assigned.
+        arm: as assigned, so also of the first try.
         unit, given: who asked, and whether the request said so.
         at: when it came, seconds since 1970 UTC.
         began: the same by the monotonic clock.
+        stage, tried: where in the chain it is, and how many of that arm's replicas were asked.
         reason: why another than the assigned arm answers, or empty.
         override: how the arm was chosen other than by the route: ``allow``, ``signed`` or empty.
-        predictions, decoded: of the answer, where they are known.
+        predictions: of the answer, where they are known.
     """
 
-    stage = tried = 0
-    reason = override = served_by = ""
-    landed = False
-    logged = True
-    mirrored = False
+    recorder: Recorder
+    served: Served
+    exchange: Exchange
+    dialect: Dialect
+    rows: list[Any] | None
+    arm: ServedArm
+    chain: tuple[ServedArm, ...]
+    id: str
+    unit: str
+    at: float
+    began: float
+    given: bool = True
+    logged: bool = True
+    mirrored: bool = False
+    reason: str = ""
+    override: str = ""
+    stage: int = 0
+    tried: int = 0
+    landed: bool = False
+    served_by: str = ""
     cost: float | None = None
-    predictions: list[Any] = []  # noqa: RUF012  never changed in place
-    _flying: Try | None = None
-    _twin: Try | None = None
+    predictions: list[Any] = []  # noqa: RUF012  a Struct copies it
+    flying: Attempt | None = None
+    twin: Try | None = None
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        served: Served,
-        exchange: Exchange,
-        dialect: Dialect,
-        rows: list[Any] | None,
-    ) -> None:
-        self.recorder = recorder
-        self.served = served
-        self.exchange = exchange
-        self.dialect = dialect
-        self.rows = rows
-        self.began = monotonic()
-        self.head = b""
-        self.id = self.unit = ""
-        self.given = True
-        self.at = 0.0
-        self.arm = served.arms[0]
-        self.chain: tuple[ServedArm, ...] = ()
+    def done(self) -> None:
+        """The first try has ended."""
+        self.returned(self)
 
     # Asking.
 
@@ -112,29 +109,35 @@ class Flight:
                 self._pass_over(arm, BREAKER_OPEN)
             else:
                 self.tried += 1
-                attempt = self._flying = self.new_try(arm)
+                first = self.flying is None and arm is self.arm
+                attempt = self.flying = self.first_try() if first else self.next_try(arm)
                 replica.send(attempt, arm.budget)
                 if self.served.hedge:
-                    self.served.deadlines.add(Hedge(attempt), self.served.hedge)
+                    self.served.deadlines.add(Hedge(self, attempt), self.served.hedge)
                 return
         self._last_resort()
 
-    def new_try(self, arm: ServedArm) -> Try:
-        """A try at an arm."""
-        return Try(self, arm, self.served.policy.max_answer_bytes)
+    def first_try(self) -> Attempt:
+        """The first try at the assigned arm."""
+        return self
 
-    def hedge(self, first: Try) -> None:
+    def next_try(self, arm: ServedArm) -> Try:
+        """A further try, at whichever arm."""
+        limit = self.served.policy.max_answer_bytes
+        return Try(self.head, self.body, limit, flight=self, arm=arm, began=monotonic())
+
+    def hedge(self, first: Attempt) -> None:
         """Ask the same arm a second time; whichever answers first counts."""
         replica = first.arm.replica()
-        if self.landed or replica is None or first is not self._flying:
+        if self.landed or replica is None or first is not self.flying:
             return
         self.recorder.hedged(first.arm)
-        self._twin = self.new_try(first.arm)
-        replica.send(self._twin, max(0.001, first.arm.budget - self.served.hedge))
+        self.twin = self.next_try(first.arm)
+        replica.send(self.twin, max(0.001, first.arm.budget - self.served.hedge))
 
     # Returning.
 
-    def returned(self, attempt: Try) -> None:
+    def returned(self, attempt: Attempt) -> None:
         """A try has ended."""
         arm = attempt.arm
         if self.landed:
@@ -147,7 +150,7 @@ class Flight:
             self._answer(attempt, decoded)
         elif fault in (REFUSED, CLOSED) and self.tried < len(arm.replicas):
             self.ask()  # that replica is gone: ask the arm's next one
-        elif self._twin is not None and not (self._twin.finished and self._first_finished()):
+        elif self.twin is not None and not (self.twin.finished and self._first_finished()):
             self.recorder.failed(arm, fault)  # its twin may still answer
         else:
             arm.breaker.failed(monotonic())
@@ -155,9 +158,9 @@ class Flight:
             self.ask()
 
     def _first_finished(self) -> bool:
-        return self._flying is None or self._flying.finished
+        return self.flying is None or self.flying.finished
 
-    def _judge(self, attempt: Try) -> tuple[str, Any]:
+    def _judge(self, attempt: Attempt) -> tuple[str, Any]:
         """What is wrong with an answer, or the answer; a 4xx is the caller's own to read."""
         status = attempt.status
         if status != 200:
@@ -181,11 +184,11 @@ class Flight:
             self.reason = fault
         self.stage += 1
         self.tried = 0
-        self._flying = self._twin = None
+        self.twin = None
 
     # Answering.
 
-    def _answer(self, attempt: Try, decoded: Any) -> None:
+    def _answer(self, attempt: Attempt, decoded: Any) -> None:
         arm, status = attempt.arm, attempt.status
         if arm.prices is not None and status == 200:
             self.cost = cost_of(arm.prices, decoded, monotonic() - attempt.began)
@@ -195,18 +198,16 @@ class Flight:
             key = last_good.key(self.exchange.path, self.exchange.body, self.unit.encode())
             last_good.keep(key, Kept(self.began, attempt.answer, content_type))
         extra = self.dialect.extra_lines(attempt.headers)
-        self.land(status, attempt.answer, content_type, arm.release, extra)
-        if self._twin is not None:
+        if self.twin is not None:
             self.call_off_others(attempt)
-        self._flying = None
+        self.land(status, attempt.answer, content_type, arm.release, extra)
 
-    def call_off_others(self, attempt: Try) -> None:
+    def call_off_others(self, attempt: Attempt) -> None:
         """One try has answered: the other of a hedged pair is not needed."""
-        for other in (self._flying, self._twin):
-            if other is not None and other is not attempt and not other.finished:
-                self.landed = True
+        self.landed = True
+        for other in (self.flying, self.twin):
+            if other is not None and other is not attempt:
                 other.give_up(CANCELLED)
-        self._flying = self._twin = None
 
     def _last_resort(self) -> None:
         """A rule, the last good answer, or an honest error."""
@@ -251,7 +252,9 @@ class Flight:
         """Answer the user, then count and log."""
         self.landed = True
         self.served_by = served_by
-        headers = b"%bcontent-type: %b\r\n%b" % (self.lines(served_by), content_type, extra)
+        self.flying = self.twin = None  # a flight that is its own try would refer to itself
+        lines = self.lines(served_by)
+        headers = b"".join((lines, b"content-type: ", content_type, b"\r\n", extra))
         self.exchange.respond(status, body, headers)
         self.recorder.landed(self, status)
 
@@ -259,8 +262,12 @@ class Flight:
         """The response headers that tell who was asked and who answered, and why not the same."""
         arm, request_id = self.arm, self.id.encode()
         if served_by == arm.release and not self.reason:
-            return b"%bx-slipway-request-id: %b\r\n" % (arm.own, request_id)
+            return b"".join((arm.own, b"x-slipway-request-id: ", request_id, b"\r\n"))
         reason = b"x-slipway-fallback: %b\r\n" % self.reason.encode() if self.reason else b""
         return b"%bx-slipway-served-by: %b\r\n%bx-slipway-request-id: %b\r\n" % (
             *(arm.lines, served_by.encode(), reason, request_id),
         )
+
+
+Attempt = Flight | Try
+"""A try: the first is the flight itself."""

@@ -13,6 +13,9 @@ from time import monotonic
 from typing import Protocol, cast
 
 import httptools
+import msgspec
+
+from slipway.serving.heads import read_answer
 
 REFUSED = "refused"
 CLOSED = "closed"
@@ -33,35 +36,33 @@ _BLANKS = (b" ", b"\t")
 _DELIMITED = (b"content-length", b"transfer-encoding")
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One try at one replica, its answer collected whole. Subclasses say what follows in ``done``.
 
-    Args:
+    Attributes:
         head: the request's head without the Host header and the empty line, which are added.
         body: its body.
-        limit: bytes of answer that are taken.
-
-    Attributes:
+        limit: bytes of answer that are still taken.
         status: the answer's status, or 0 where there is a fault.
-        headers: lower-case name to value; a repeated header's values are lines of their own.
+        headers: of the answer: lower-case name to value; a repeated header's values are lines of
+            their own. Shared with other answers: not to be changed.
         answer: the answer's body.
         fault: one of the words above, or empty.
         finished: whether it has ended.
         fresh: whether its connection was made for it.
     """
 
-    status = 0
-    answer = b""
-    fault = ""
-    finished = fresh = False
+    head: bytes
+    body: bytes
+    limit: int
+    status: int = 0
+    headers: dict[bytes, bytes] = {}
+    answer: bytes = b""
+    fault: str = ""
+    finished: bool = False
+    fresh: bool = False
     connection: Upstream | None = None
     _parts: list[bytes] | None = None
-
-    def __init__(self, head: bytes, body: bytes, limit: int) -> None:
-        self.head = head
-        self.body = body
-        self.limit = limit
-        self.headers: dict[bytes, bytes] = _NO_HEADERS
 
     def done(self) -> None:
         """Called once, when the call has ended."""
@@ -107,9 +108,6 @@ class Call:
         if self._parts is not None:
             self.answer, self._parts = b"".join(self._parts), None
         self.done()
-
-
-_NO_HEADERS: dict[bytes, bytes] = {}
 
 
 class Timed(Protocol):
@@ -177,7 +175,7 @@ class Upstream(asyncio.Protocol):
         call.connection = self
         self._started = self._open_ended = False
         self._status = 0
-        self.transport.write(b"%b%b%b" % (call.head, self.replica.host_line, call.body))
+        self.transport.write(b"".join((call.head, self.replica.host_line, call.body)))
 
     def drop(self) -> None:
         """Close at once; the call is no longer ours."""
@@ -209,12 +207,29 @@ class Upstream(asyncio.Protocol):
         if self.call is None:
             self.transport.abort()
             return
-        self._started = True
+        if not self._started:
+            self._started = True
+            if self._take_whole(data, self.call):
+                return
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if self.call is not None:
                 self.call.give_up(MALFORMED)
+
+    def _take_whole(self, data: bytes, call: Call) -> bool:
+        """Take an answer that these bytes hold exactly; False leaves them to llhttp."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        read = read_answer(head)
+        if read is None or read[2] != len(body):
+            return False
+        self.call = None
+        self.replica.give_back(self)
+        call.begin(read[0], read[1])
+        call.receive(body)
+        if not call.finished:
+            call.complete()
+        return True
 
     # What the parser calls.
 

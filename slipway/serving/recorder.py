@@ -22,8 +22,8 @@ _KEPT_ROWS = 100
 class Log(Protocol):
     """Where rows go; see ``slipway.stores.inference_log``."""
 
-    def request(self, row: RequestRow) -> None:
-        """Log one answered request."""
+    def request(self, constants: bytes, row: RequestRow) -> None:
+        """Log one answered request; ``constants`` begin its JSON."""
         ...
 
     def feedback(self, row: FeedbackRow) -> None:
@@ -41,11 +41,7 @@ class Recorder:
 
     def __init__(self, metrics: Metrics, log: Log) -> None:
         self.metrics, self._log = metrics, log
-        self._in_flight = metrics.at("slipway_in_flight")
-
-    def took_off(self) -> None:
-        """A request is under way."""
-        self.metrics.cells[self._in_flight] += 1.0
+        self.in_flight = 0
 
     def failed(self, arm: ServedArm, fault: str) -> None:
         """An arm has failed."""
@@ -67,7 +63,7 @@ class Recorder:
         """A request has been answered: count it, log it, mirror it."""
         metrics, arm = self.metrics, flight.arm
         seconds = monotonic() - flight.began
-        metrics.cells[self._in_flight] -= 1.0
+        self.in_flight -= 1
         if 200 <= status < 300:
             metrics.cells[arm.good] += 1.0
         else:
@@ -79,8 +75,8 @@ class Recorder:
         if arm.prices is not None:
             self._count_cost(flight, arm)
         if flight.logged:
-            self._log.request(_row(flight, status, seconds))
-        if flight.mirrored and status < 300 and flight.exchange.body:
+            self._log.request(arm.constants, _row(flight, status, seconds))
+        if flight.mirrored and status < 300 and flight.body:
             Mirror.fly(flight)
 
     def _count_cost(self, flight: Flight, arm: ServedArm) -> None:
@@ -100,38 +96,32 @@ class Recorder:
         self.metrics.count("slipway_shadow_total", model=flight.served.model, outcome=outcome)
         if flight.logged:
             row = _row(flight, mirror.status, seconds)
-            row.arm, row.release, row.served_by = arm.name, arm.release, arm.release
-            row.ok, row.fallback = not fault, ""
-            row.cost, row.score = None, score_of(predictions)
-            row.prediction = single(predictions) if predictions else None
-            self._log.request(row)
+            row.served_by, row.fallback, row.ok, row.cost = "", "", not fault, None
+            row.score = score_of(predictions)
+            row.prediction = None if row.score is not None else single(predictions)
+            self._log.request(arm.constants, row)
 
 
 def _row(flight: Flight, status: int, seconds: float) -> RequestRow:
-    arm, rows, predictions = flight.arm, flight.rows, flight.predictions
-    kept = (
-        flight.served.policy.log.features
-        and len(flight.exchange.body) <= _KEPT_BYTES
-        and len(predictions) <= _KEPT_ROWS
-    )
+    rows, predictions = flight.rows, flight.predictions
+    kept = flight.served.policy.log.features and len(flight.body) <= _KEPT_BYTES
+    own = flight.served_by == flight.arm.release
+    score = score_of(predictions)
+    listed = kept and score is None and 0 < len(predictions) <= _KEPT_ROWS
     return RequestRow(
         flight.id,
         flight.at,
-        flight.served.model,
         flight.unit,
-        flight.given,
-        arm.name,
-        arm.release,
-        flight.served.number,
-        status,
-        status < 300 and flight.served_by == arm.release,
         seconds * 1000.0,
-        flight.served_by,
+        flight.given,
+        status,
+        own and status < 300,
+        "" if own else flight.served_by,
         flight.reason,
         flight.cost,
-        None if rows is None else len(rows),
-        score_of(predictions),
+        0 if rows is None else len(rows),
+        score,
         single(rows) if kept and rows is not None else None,
-        single(predictions) if kept and predictions else None,
+        single(predictions) if listed else None,
         flight.override,
     )

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from slipway.serving.content import BadRequestError
-from slipway.serving.flight import Flight, Try
+from slipway.serving.exchange import Exchange
+from slipway.serving.flight import Attempt, Flight, Try
 from slipway.serving.forward import CANCELLED, Call
 from slipway.serving.prices import cost_of
 from slipway.serving.routes import ServedArm
@@ -35,9 +36,13 @@ _TAIL_BYTES = 16 * 1024
 _decode = msgspec.json.Decoder().decode
 
 
-def pass_lines(headers: dict[bytes, bytes], passed: frozenset[bytes]) -> bytes:
-    """The lines of those of a request's headers that are passed on."""
-    return b"".join([b"%b: %b\r\n" % pair for pair in headers.items() if pair[0] in passed])
+def pass_lines(headers: dict[bytes, bytes], passed: tuple[bytes, ...]) -> bytes:
+    """The lines of those of a request's headers that are passed on to a model."""
+    lines = b""
+    for name in passed:
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
+    return lines
 
 
 def end_to_end(headers: dict[bytes, bytes], dropped: frozenset[bytes]) -> bytes:
@@ -54,21 +59,35 @@ def end_to_end(headers: dict[bytes, bytes], dropped: frozenset[bytes]) -> bytes:
     )
 
 
-class RelayTry(Try):
+def read_json_row(exchange: Exchange) -> list[Any] | None:
+    """A JSON body as the one row that guards look at and the log keeps; None for another body.
+
+    Raises:
+        BadRequestError: it says that it is JSON, and is not.
+    """
+    if not exchange.body or b"json" not in exchange.headers.get(b"content-type", b""):
+        return None
+    try:
+        value = _decode(exchange.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequestError(400, f"the body is not JSON: {error}") from error
+    return [value] if isinstance(value, dict) else None
+
+
+class RelayTry(Try, kw_only=True):
     """A try whose answer is passed on as it comes, once its head is good."""
 
-    relaying = False
-    progressed = True
-    tail = b""
+    flight: Relay
+    relaying: bool = False
+    progressed: bool = True
+    tail: bytes = b""
 
     def begin(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Pass the head on, unless the arm has failed."""
         super().begin(status, headers)
-        flight = self.flight
-        assert isinstance(flight, Relay)
         if status < 500:
             self.relaying = True
-            flight.begin_answer(self)
+            self.flight.begin_answer(self)
 
     def receive(self, chunk: bytes) -> None:
         """Pass a part on."""
@@ -86,7 +105,6 @@ class RelayTry(Try):
             return
         self.finished = True
         self.connection = None
-        assert isinstance(self.flight, Relay)
         self.flight.end_answer(self)
 
     def late(self) -> None:
@@ -98,22 +116,10 @@ class RelayTry(Try):
         self.flight.served.deadlines.add(self, self.arm.budget)
 
 
-class Relay(Flight):
+class Relay(Flight, kw_only=True):
     """One request that is passed on."""
 
-    _begun: RelayTry | None = None
-
-    def read(self) -> BadRequestError | None:
-        """Take a JSON body for the one row that guards look at and the log keeps."""
-        body = self.exchange.body
-        if not body or b"json" not in self.exchange.headers.get(b"content-type", b""):
-            return None
-        try:
-            value = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return BadRequestError(400, f"the body is not JSON: {error}")
-        self.rows = [value] if isinstance(value, dict) else None
-        return None
+    begun: RelayTry | None = None
 
     def take_head(self) -> None:
         """Write the head that arms get."""
@@ -131,13 +137,17 @@ class Relay(Flight):
             end_to_end(exchange.headers, dropped),
         )
 
-    def new_try(self, arm: ServedArm) -> Try:
+    def first_try(self) -> Attempt:
+        """A try that streams, as all of them."""
+        return self.next_try(self.arm)
+
+    def next_try(self, arm: ServedArm) -> Try:
         """A try that streams."""
-        return RelayTry(self, arm, self.served.policy.max_answer_bytes)
+        return RelayTry(self.head, self.body, self.limit, flight=self, arm=arm, began=monotonic())
 
     def begin_answer(self, attempt: RelayTry) -> None:
         """The user's answer begins: from here on no other arm can give it."""
-        self._begun = attempt
+        self.begun = attempt
         self.call_off_others(attempt)
         exchange, headers = self.exchange, attempt.headers
         length = headers.get(b"content-length")
@@ -152,9 +162,9 @@ class Relay(Flight):
         self.exchange.end()
         self._settle(attempt)
 
-    def returned(self, attempt: Try) -> None:
+    def returned(self, attempt: Attempt) -> None:
         """A try has ended without an answer, or its answer has broken off."""
-        if self._begun is not attempt:
+        if self.begun is not attempt:
             super().returned(attempt)
             return
         if attempt.fault == CANCELLED:  # the user has left: nobody's fault
@@ -201,14 +211,12 @@ def _last_json(tail: bytes) -> Any:
     return None
 
 
-class Mirror(Call):
+class Mirror(Call, kw_only=True):
     """A copy of an answered request, sent to the shadow: nobody waits for it."""
 
-    def __init__(self, flight: Flight, arm: ServedArm) -> None:
-        super().__init__(flight.head, flight.exchange.body, flight.served.policy.max_answer_bytes)
-        self.flight = flight
-        self.arm = arm
-        self.began = monotonic()
+    flight: Flight
+    arm: ServedArm
+    began: float
 
     @classmethod
     def fly(cls, flight: Flight) -> None:
@@ -219,7 +227,9 @@ class Mirror(Call):
             flight.recorder.mirror_skipped(served)
             return
         shadow.mirrors += 1
-        replica.send(cls(flight, shadow), shadow.budget)
+        limit, now = served.policy.max_answer_bytes, monotonic()
+        mirror = cls(flight.head, flight.body, limit, flight=flight, arm=shadow, began=now)
+        replica.send(mirror, shadow.budget)
 
     def done(self) -> None:
         """Log the shadow's answer, for comparison by request id."""

@@ -1,8 +1,8 @@
 """Request ids that vouch for themselves.
 
 An id is 44 hex digits: milliseconds since 1970 (6 bytes, so ids sort by time), the maker's random
-nonce (4) and counter (4), and a BLAKE2b tag (8) keyed with the gateways' secret over all of that
-and the model's name. Whether feedback names a request that some gateway answered is then told
+nonce (4) and counter (4), and a BLAKE2b tag (8) keyed with the gateways' secret over the model's
+name and all of that. Whether feedback names a request that some gateway answered is then told
 without a look-up, on any gateway that holds the same key.
 """
 
@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import struct
 from pathlib import Path
 
 LENGTH = 44
 _TAG_BYTES = 8
+_BODY = struct.Struct(">QHI")  # milliseconds and half the nonce, the other half, the counter
 
 
 class Minter:
@@ -27,8 +29,9 @@ class Minter:
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         self._key = key
-        self._nonce = nonce
+        self._nonce = int.from_bytes(nonce, "big")
         self._count = 0
+        self._keyed: dict[bytes, hashlib.blake2b] = {}
 
     def mint(self, model: bytes, now: float) -> str:
         """A fresh id.
@@ -37,8 +40,9 @@ class Minter:
             model: the model's name.
             now: seconds since 1970 UTC.
         """
-        self._count = (self._count + 1) & 0xFFFFFFFF
-        body = int(now * 1000).to_bytes(6, "big") + self._nonce + self._count.to_bytes(4, "big")
+        self._count = count = (self._count + 1) & 0xFFFFFFFF
+        nonce = self._nonce
+        body = _BODY.pack(int(now * 1000) << 16 | nonce >> 16, nonce & 0xFFFF, count)
         return (body + self._tag(body, model)).hex()
 
     def knows(self, request_id: str, model: bytes) -> bool:
@@ -54,7 +58,13 @@ class Minter:
         return hmac.compare_digest(raw[-_TAG_BYTES:], self._tag(raw[:-_TAG_BYTES], model))
 
     def _tag(self, body: bytes, model: bytes) -> bytes:
-        return hashlib.blake2b(body + model, digest_size=_TAG_BYTES, key=self._key).digest()
+        keyed = self._keyed.get(model)
+        if keyed is None:
+            keyed = hashlib.blake2b(model + b" ", digest_size=_TAG_BYTES, key=self._key)
+            self._keyed[model] = keyed
+        tag = keyed.copy()  # a third of the price of keying it anew
+        tag.update(body)
+        return tag.digest()
 
 
 def load_key(path: Path) -> bytes:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from slipway.policy import Policy
 from slipway.routing import FALLBACK, SHADOW, Arm, Lease, Route, assign, salt_key
-from slipway.serving.access import Door
+from slipway.serving.access import OVERRIDE, Door
 from slipway.serving.breaker import Breaker
 from slipway.serving.content import AnswerCheck
 from slipway.serving.fallback import LastGood, compile_rule
 from slipway.serving.forward import Deadlines, Replica
 from slipway.serving.guard import InputGuard
 from slipway.serving.metrics import Metrics
+from slipway.serving.rows import constants_of
 from slipway.serving.shared import Table
 
 _REMEMBERED_UNITS = 50_000
@@ -50,6 +51,7 @@ class ServedArm:
             f"x-slipway-route: {number}\r\n"
         ).encode()
         self.own = b"%bx-slipway-served-by: %b\r\n" % (self.lines, arm.release.encode())
+        self.constants = constants_of(model, arm.name, arm.release, number)
         self.labels = {"model": model, "release": arm.release, "arm": arm.name}
         self.good = metrics.at("slipway_requests_total", **self.labels, status="2xx")
         self.seconds = metrics.at("slipway_request_seconds", **self.labels)
@@ -116,7 +118,7 @@ class Served:
         self.door = Door(table.model, policy.access, parts.key)
         self.rule = compile_rule(policy.rule) if policy.rule else None
         self.last_good = parts.last_good(table.model, policy)
-        self.pass_headers = _PASSED | {h.lower().encode() for h in policy.pass_headers}
+        self.pass_headers = (*_PASSED, *(h.lower().encode() for h in policy.pass_headers))
         self.hedge = policy.hedge_ms / 1000.0 if policy.hedge_ms else 0.0
         self.lease_until, self.renewal = -1.0, -1
         self._key = salt_key(table.salt)
@@ -153,6 +155,16 @@ class Served:
             self.shadow is not None and _drawn(unit, self._shadow_key, self.shadow.share),
         )
 
+    def override(
+        self, headers: dict[bytes, bytes], unit: str | None, now: float, arm: ServedArm
+    ) -> tuple[ServedArm, str]:
+        """The arm that a tester is given instead, and how it was chosen; else the same arm."""
+        name = self.door.override(headers, unit, now)
+        chosen = self.arm(name) if name else None
+        if chosen is None:
+            return arm, ""
+        return chosen, "signed" if OVERRIDE in headers else "allow"
+
     def renew(self, lease: Lease | None, until: float) -> None:
         """Take a lease over, if it is this route's and fresh."""
         if lease and lease.route == self.number and lease.renewal > self.renewal:
@@ -166,7 +178,7 @@ def _drawn(unit: bytes, key: bytes, share: float) -> bool:
     return assign(unit, key, (share, 1.0 - share)) == 0
 
 
-_PASSED = frozenset((b"content-type", b"accept", b"traceparent", b"tracestate", b"baggage"))
+_PASSED = (b"content-type", b"traceparent", b"tracestate", b"inference-header-content-length")
 
 
 class Parts:

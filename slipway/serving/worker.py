@@ -71,7 +71,8 @@ class Worker:
         minter = Minter(common.key, os.urandom(4))
         self._book = Book(Parts(metrics, common.key, common.buckets))
         desk = Desk(minter, Memory(common.feedback), self._log, metrics)
-        self._gateway = Gateway(self._book, minter, Recorder(metrics, self._log), desk)
+        self._recorder = Recorder(metrics, self._log)
+        self._gateway = Gateway(self._book, minter, self._recorder, desk)
         self._lines = Lines()
         self._context = _context(common.tls)
 
@@ -110,6 +111,7 @@ class Worker:
         while True:
             self._log.flush()
             self._metrics.set("slipway_log_rows_dropped_total", self._log.dropped)
+            self._metrics.set("slipway_in_flight", self._recorder.in_flight)
             await asyncio.sleep(FLUSH_SECONDS)
 
     def _reload_certificate(self) -> None:

@@ -125,14 +125,30 @@ def files(folder: Path, kind: str) -> tuple[list[str], list[str]]:
     return [str(p) for p in parquet], [str(p) for p in segments]
 
 
+_USUAL = {
+    "unit_given": "coalesce(unit_given, true)",
+    "status": "coalesce(status, 200)",
+    "ok": "coalesce(ok, true)",
+    "served_by": "coalesce(served_by, release)",
+    "fallback": "coalesce(fallback, '')",
+    "rows": "nullif(coalesce(rows, 1), 0)",
+    "prediction": "coalesce(prediction, CAST(CAST(score AS VARCHAR) AS JSON))",
+    "override": "coalesce(override, '')",
+}
+"""What a row leaves out because it has its usual value."""
+
+
 def _read_segments(kind: str, segments: list[str]) -> str:
-    """A table expression over segments.
+    """A table expression over segments, with what rows leave out put back.
 
     The last line of a gateway that was killed may be half a line: it is passed over.
     """
+    usual = _USUAL if kind == REQUESTS else {}
+    put_back = ", ".join(f'{expression} AS "{name}"' for name, expression in usual.items())
+    every = f"* REPLACE ({put_back})" if usual else "*"
     types = ", ".join(f"'{name}': '{type_}'" for name, type_ in COLUMNS[kind].items())
     return (
-        f"(SELECT * FROM read_json({_texts(segments)}, columns={{{types}}}, "  # noqa: S608
+        f"(SELECT {every} FROM read_json({_texts(segments)}, columns={{{types}}}, "  # noqa: S608
         "format='newline_delimited', ignore_errors=true) WHERE request_id IS NOT NULL)"
     )
 
@@ -172,7 +188,7 @@ FROM {source} GROUP BY request_id, kind
 _JUDGED_VIEW = """
 CREATE VIEW judged AS
 SELECT requests.*, label, label_at, feedback
-FROM (SELECT * FROM requests WHERE coalesce(override, '') = '') AS requests LEFT JOIN (
+FROM (SELECT * FROM requests WHERE override = '') AS requests LEFT JOIN (
   SELECT request_id,
          max(value) FILTER (kind = 'label') AS label,
          max("at") FILTER (kind = 'label') AS label_at,

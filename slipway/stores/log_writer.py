@@ -97,9 +97,9 @@ class LogWriter:
         )
         self._thread.start()
 
-    def request(self, row: RequestRow) -> None:
-        """Log one answered request."""
-        self._requests.append(self._encode(row))
+    def request(self, constants: bytes, row: RequestRow) -> None:
+        """Log one answered request; ``constants`` begin its JSON."""
+        self._requests.append(constants + self._encode(row)[1:])
 
     def feedback(self, row: FeedbackRow) -> None:
         """Log one feedback."""
