@@ -119,10 +119,8 @@ def _load(
         for i, gate in enumerate(gates.gates)
     )
     kind = "TABLE" if path.suffix.lower() == ".csv" else "VIEW"
-    db.execute(
-        f'CREATE {kind} observations AS SELECT {time} AS "at", arm::VARCHAR AS arm, '
-        f"unit::VARCHAR AS unit{values} FROM {source}"  # noqa: S608 - our names, quoted columns
-    )
+    columns = f'{time} AS "at", arm::VARCHAR AS arm, unit::VARCHAR AS unit{values}'
+    db.execute(f"CREATE {kind} observations AS SELECT {columns} FROM {source}")  # noqa: S608
 
 
 def _check_rows(db: duckdb.DuckDBPyConnection, path: Path) -> tuple[float, int]:
