@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -195,7 +196,9 @@ def status(as_json: bool) -> None:
     from slipway.rollout import fold
 
     store = _ledger()
-    rows = [story.status(fold(m, store.entries(m))) for m in store.models()]
+    states = [fold(m, store.entries(m)) for m in store.models()]
+    now = time.time()
+    rows = [{**story.status(s), "lease": story.lease(s, store.lease(s.model), now)} for s in states]
     address = _gateway_address()
     if as_json:
         _dump({"models": rows, "gateway": address})

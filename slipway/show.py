@@ -62,9 +62,21 @@ def status(rows: Sequence[Mapping[str, Any]], manifests: Manifests, gateway: str
         screen.head(Text(row["model"], "bold"), "  ", word(row["state"]), f"  stable is {stable}")
         if row["arms"]:
             screen.body(f"users get {arms(row['arms'], manifests)}")
+        if row["lease"]:
+            _lease(screen, row["lease"])
         if row["last"]:
             change(screen, row["last"], manifests)
     screen.head(f"gateway: {gateway or 'not running here'}")
+
+
+def _lease(screen: Screen, lease: Mapping[str, Any]) -> None:
+    """Whether the candidate's share is in force, or gateways have given it back to stable."""
+    renewed = f"last renewed {when(lease['renewed'])}" if lease["renewed"] else "never granted"
+    if lease["left_seconds"]:
+        screen.body(f"the candidate's lease has {lease['left_seconds']:.0f} s left, {renewed}")
+    else:
+        told = f"but its lease is not in force ({renewed}): gateways give everyone stable"
+        screen.body(f"{told}; does 'advance' run?", "red")
 
 
 def change(screen: Screen, row: Mapping[str, Any], manifests: Manifests) -> None:

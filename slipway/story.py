@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from slipway.controller import leased
 from slipway.errors import UsageError
 from slipway.ledger import Entry
 from slipway.release import Release, short
 from slipway.rollout import ModelState, fold, live_at
+from slipway.routing import Lease
 
 
 def iso(at: float) -> str:
@@ -58,6 +60,22 @@ def status(state: ModelState) -> dict[str, Any]:
         "last": state.last and summary(state.last),
         "may_return_to": list(state.past),
     }
+
+
+def lease(state: ModelState, held: Lease | None, now: float) -> dict[str, Any] | None:
+    """How long the candidate's share still lasts; None where nothing is leased.
+
+    The ledger alone cannot tell it: where the judge has died, gateways have returned everyone to
+    stable by themselves, and no entry says so until the next tick.
+
+    Args:
+        held: the last lease granted for the model.
+    """
+    if not leased(state) or state.route is None:
+        return None
+    if held is None or held.route != state.route.number:
+        return {"renewed": None, "left_seconds": 0.0}
+    return {"renewed": iso(held.at), "left_seconds": round(held.left(now), 1)}
 
 
 def summary(entry: Entry) -> dict[str, Any]:

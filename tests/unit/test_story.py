@@ -1,0 +1,47 @@
+"""What status tells beside the ledger: whether a candidate's share is still in force."""
+
+from slipway.rehearsal import MODEL, Rehearsal
+from slipway.rollout import ModelState
+from slipway.routing import Lease
+from slipway.story import iso, lease
+from slipway.testing import plan
+
+
+def _live() -> tuple[ModelState, int]:
+    """A rollout with a leased share, and the number of its route."""
+    played = Rehearsal(plan([0.5]))
+    for name in ("A", "B"):
+        played.release(name)
+        played.tick()
+    assert played.state.route is not None
+    assert played.state.model == MODEL
+    return played.state, played.state.route.number
+
+
+def test_the_seconds_left_of_a_lease_are_told() -> None:
+    """Counted from the last renewal."""
+    state, number = _live()
+    told = lease(state, Lease(number, 3, 100.0, 60.0), 130.0)
+    assert told == {"renewed": iso(100.0), "left_seconds": 30.0}
+
+
+def test_a_lease_that_ran_out_is_told_before_any_entry_says_so() -> None:
+    """The judge died: the ledger still says that the candidate has users, and it has none."""
+    state, number = _live()
+    told = lease(state, Lease(number, 3, 100.0, 60.0), 1_000.0)
+    assert told == {"renewed": iso(100.0), "left_seconds": 0.0}
+
+
+def test_a_lease_of_another_route_is_none_of_this_one() -> None:
+    """A share whose lease was not granted yet serves nobody."""
+    state, number = _live()
+    for held in (None, Lease(number - 1, 3, 100.0, 60.0)):
+        assert lease(state, held, 101.0) == {"renewed": None, "left_seconds": 0.0}
+
+
+def test_without_a_candidate_there_is_no_lease() -> None:
+    """Stable's share is nobody's to renew."""
+    played = Rehearsal(plan([0.5]))
+    played.release("A")
+    played.tick()
+    assert lease(played.state, None, 0.0) is None
