@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slipway.errors import Refused, RuntimeFailure
-from slipway.release import Column, canonical, digest_file
+from slipway.release import Column, canonical, digest, digest_file
 from slipway.serving.manifest import NAME, Manifest
 
 if TYPE_CHECKING:
@@ -131,6 +131,16 @@ def verify(directory: Path, files: Mapping[str, str]) -> tuple[str, ...]:
         if there[name].is_symlink() or digest_file(there[name]) != files[name]
     ]
     return tuple(sorted(faults))
+
+
+def surroundings(engine: str) -> str:
+    """The digest of what a bundle of an engine brings along besides its model: server and pins.
+
+    It changes with Slipway and with the installed libraries, so one candidate may have several
+    bundles.
+    """
+    app = {name: digest_file(path) for name, path in _app().items()}
+    return digest({"app": app, "requirements": requirements(engine)})
 
 
 def requirements(engine: str) -> str:

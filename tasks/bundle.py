@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from slipway import bundle as bundles
 from slipway.expectations import FixedSet
 from slipway.home import Home
-from slipway.release import Bundle, Candidate, short
+from slipway.release import Bundle, Candidate, digest, short
 from slipway.spec import Spec
 from tasks.ask import fixed_rows
 
@@ -41,7 +41,9 @@ def bundle(home: Home, spec: Spec, candidate: Candidate, fixed_set: FixedSet) ->
 def _write(
     home: Home, spec: Spec, candidate: Candidate, engine: str, told: dict[str, object]
 ) -> Bundle:
-    place = home.folder("bundles") / f"{short(candidate.digest)}-{engine}"
+    settings = [spec.bundle.max_rows, spec.bundle.tolerance, bundles.surroundings(engine)]
+    name = f"{short(candidate.digest)}-{engine}-{short(digest(settings))}"
+    place = home.folder("bundles") / name
     own_code = any(t.split(".")[0] in _modules(spec.folder) for t in candidate.trusted)
     files = bundles.write(
         place,

@@ -165,3 +165,9 @@ def test_requirements_are_pinned_with_all_they_need():
     assert {"numpy", "onnxruntime", "httptools", "uvloop", "msgspec", "protobuf"} <= names
     assert not names & {"pandas", "mlflow", "scikit-learn"}
     assert all("==" in line for line in lines)
+
+
+def test_what_a_bundle_brings_along_is_named_per_engine():
+    """The same server and pins give the same digest; another engine needs other libraries."""
+    assert bundle.surroundings("onnx") == bundle.surroundings("onnx")
+    assert bundle.surroundings("onnx") != bundle.surroundings("skops")
