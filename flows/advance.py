@@ -37,7 +37,7 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
     """Tick every model: what fails for one must not cost another's candidate its lease.
 
     Raises:
-        Refused: at the end, with what failed for which model.
+        Refused: at the end, with what failed for which model; what failed for one is raised as it is.
     """
     states, failed = [], {}
     for model in models:
@@ -45,6 +45,8 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
             states.append(tick(home, model))
         except Exception as error:  # told below, whatever it is
             failed[model] = error
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
     if failed:
         told = "; ".join(f"{model}: {error}" for model, error in failed.items())
         raise Refused(told, do="mend it; the next tick goes on") from next(iter(failed.values()))
