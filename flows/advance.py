@@ -37,7 +37,7 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
     """Tick every model: what fails for one must not cost another's candidate its lease.
 
     Raises:
-        Refused: at the end, with what failed for which model; what failed for one is raised as it is.
+        Refused: at the end, with what failed for which model; a single failure as it is.
     """
     states, failed = [], {}
     for model in models:
