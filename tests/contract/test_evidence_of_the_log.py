@@ -1,0 +1,244 @@
+"""Evidence read from a real inference log: look by look it is the same as all at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway.errors import DataError, ExpectationError
+from slipway.evidence import Evidence, Measured, Tails, Tally
+from slipway.gates import parse
+from slipway.metrics import BUILT_IN, measures, resolve
+from slipway.stores.evidence import SETTLED_SECONDS, LogEvidence
+from slipway.stores.inference_log import COLUMNS
+from slipway.verdict import Outcome, judge
+
+SHARES = {"stable": 0.8, "candidate": 0.2}
+GUARD = {"kind": "guardrail", "direction": "lower", "margin": {"relative": 0.1}}
+GATES = parse(
+    {
+        "gate": [
+            {**GUARD, "metric": "error", "type": "rate"},
+            {**GUARD, "metric": "brier", "type": "mean"},
+            {**GUARD, "metric": "wrong", "type": "rate", "maturity": 300, "coverage": 0.2},
+            {**GUARD, "metric": "cost", "type": "mean"},
+            {**GUARD, "metric": "slow", "type": "rate", "options": {"over_ms": 40}},
+            {**GUARD, "metric": "latency", "type": "quantile", "q": 0.9},
+        ]
+    }
+)
+
+
+class Log:
+    """A log as compaction leaves it: Parquet files with the log's columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in COLUMNS}
+
+    def request(self, i: int, **changes: Any) -> None:
+        """One request, good unless it says otherwise."""
+        plain = {
+            "request_id": f"r{i}", "at": float(i), "model": "m", "unit": f"u{i}",
+            "unit_given": True, "arm": "stable", "release": "x", "route": 3, "status": 200,
+            "ok": True, "latency_ms": 20.0, "served_by": "x", "fallback": "", "cost": 0.01,
+            "rows": 1, "score": 0.3, "features": None, "prediction": None, "override": "",
+        }  # fmt: skip
+        self._rows["requests"].append({**plain, **changes})
+
+    def label(self, i: int, at: float, value: bool) -> None:
+        """The true outcome of a request."""
+        row = {"request_id": f"r{i}", "at": at, "model": "m", "kind": "label"}
+        self._rows["feedback"].append({**row, "value": value})
+
+    def close(self) -> None:
+        """Write the files."""
+        import duckdb
+
+        for kind, rows in self._rows.items():
+            (self.folder / kind).mkdir(parents=True)
+            lines = self.folder / f"{kind}.json"
+            lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            types = ", ".join(f"'{name}': '{type_}'" for name, type_ in COLUMNS[kind].items())
+            duckdb.execute(
+                f"COPY (FROM read_json('{lines}', columns={{{types}}}, format='nd')) "
+                f"TO '{self.folder / kind}/1.parquet'"
+            )
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3,000 requests of 700 units over 3,000 seconds, half of them labelled later."""
+    rng, folder = random.Random(5), tmp_path_factory.mktemp("logs") / "the log"
+    writer = Log(folder)
+    for i in range(3000):
+        unit = rng.randrange(700)
+        ok = rng.random() > 0.05
+        writer.request(
+            i,
+            unit=f"u{unit}",
+            arm="candidate" if unit % 5 == 0 else "stable",
+            ok=ok,
+            fallback="" if ok else "failed",
+            status=422 if rng.random() < 0.02 else 200,
+            latency_ms=math.exp(rng.gauss(3.0, 0.5)),
+            cost=None if rng.random() < 0.1 else rng.expovariate(1.0),
+            score=rng.random(),
+        )
+        if i % 2:
+            value = rng.random() < 0.3
+            writer.label(i, i + rng.random() * 600, value)
+    writer.request(5000, at=100.0, route=2, arm="candidate")
+    writer.request(5001, at=100.0, model="other", arm="candidate")
+    writer.request(5002, at=100.0, arm="candidate", override="allow")
+    writer.close()
+    return folder
+
+
+def observe(log: Path, until: float, **options: Any) -> Evidence:
+    """The evidence of route 3."""
+    source = LogEvidence(log, SHARES, **options)
+    return source.observe("m", 3, measures(GATES), since=0.0, until=until)
+
+
+def assert_same(a: Any, b: Any, path: str = "") -> None:
+    """The same values, up to the order in which floats were added."""
+    if dataclasses.is_dataclass(a):
+        for f in dataclasses.fields(a):
+            assert_same(getattr(a, f.name), getattr(b, f.name), f"{path}.{f.name}")
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}.{key}")
+    else:
+        assert a == (None if b is None else pytest.approx(b, rel=1e-6, abs=1e-6)), path
+
+
+def test_looks_with_a_cache_give_what_one_look_gives(log: Path, tmp_path: Path) -> None:
+    """Late labels, maturity and a quantile's threshold included; each look by a new reader."""
+    cache = tmp_path / "cache.duckdb"
+    for until in (10.0, 900.0, 899.0, 1700.0):
+        observe(log, until + SETTLED_SECONDS, cache=cache)
+    seen = observe(log, 2900.0 + SETTLED_SECONDS, cache=cache)
+    assert_same(seen, observe(log, 2900.0))
+    assert isinstance(seen.metrics["latency p90"], Tails)
+
+
+def test_a_cache_of_other_gates_is_not_used(log: Path, tmp_path: Path) -> None:
+    """Evidence of one question never answers another."""
+    cache = tmp_path / "cache.duckdb"
+    source = LogEvidence(log, SHARES, cache)
+    source.observe("m", 3, measures(GATES)[:1], since=0.0, until=2000.0)
+    seen = source.observe("m", 3, measures(GATES)[:1], since=1000.0, until=2000.0)
+    measured = seen.metrics["error"]
+    assert isinstance(measured, Measured)
+    assert sum(measured.requests.values()) == 1000 - SETTLED_SECONDS
+
+
+def test_sums_are_those_of_a_tally(log: Path) -> None:
+    """SQL and Python add alike; requests refused for the caller's fault count for nobody."""
+    import duckdb
+
+    files = str(log / "requests" / "*.parquet")
+    rows = duckdb.execute(
+        f"SELECT arm, unit, ok FROM '{files}' WHERE model = 'm' AND route = 3 AND status <> 422 "
+        "AND override = '' ORDER BY \"at\""
+    ).fetchall()
+    measured = observe(log, 1e9).metrics["error"]
+    assert isinstance(measured, Measured)
+    tally = Tally(0.0, 1.0, measured.centre)
+    for arm, unit, ok in rows:
+        tally.add(arm, unit, float(not ok))
+    assert_same(measured.arms, tally.measured().arms)
+
+
+def test_a_unit_in_two_arms_is_counted_and_left_out(tmp_path: Path) -> None:
+    """Its requests are in no sum."""
+    writer = Log(tmp_path)
+    for i in range(10):
+        writer.request(i, arm="candidate" if i >= 7 else "stable")
+    writer.request(10, unit="u0", arm="candidate", ok=False)
+    writer.close()
+    seen = observe(tmp_path, 1e9)
+    assert (seen.crossed, seen.units) == (1, {"stable": 6, "candidate": 3})
+    measured = seen.metrics["error"]
+    assert isinstance(measured, Measured)
+    assert {arm: s.n for arm, s in measured.arms.items()} == {"stable": 6, "candidate": 3}
+
+
+def test_what_a_fallback_touched_counts_against_the_arm_and_not_as_its_quality(
+    tmp_path: Path,
+) -> None:
+    """Rule 6: the failed arm gets the error; the answer of another does not improve its score."""
+    writer = Log(tmp_path)
+    writer.request(0, ok=False, fallback="timeout", served_by="y", score=0.9)
+    writer.label(0, 1.0, True)
+    writer.close()
+    seen = observe(tmp_path, 1e9)
+    error, brier = seen.metrics["error"], seen.metrics["brier"]
+    assert isinstance(error, Measured)
+    assert isinstance(brier, Measured)
+    assert error.arms["stable"].events == 1
+    assert brier.arms == {}
+
+
+def test_an_unknown_cost_is_not_zero(tmp_path: Path) -> None:
+    """Rule 7: it is not measured."""
+    writer = Log(tmp_path)
+    writer.request(0, cost=None)
+    writer.request(1, cost=2.0)
+    writer.close()
+    cost = observe(tmp_path, 1e9).metrics["cost"]
+    assert isinstance(cost, Measured)
+    assert (cost.arms["stable"].n, cost.centre) == (1.0, 2.0)
+
+
+def test_an_empty_log_is_not_measured(tmp_path: Path) -> None:
+    """No traffic, no verdict."""
+    verdict = judge(observe(tmp_path, 1e9), GATES)
+    assert verdict.outcome is Outcome.NOT_MEASURED
+    assert verdict.reason == "there was no traffic"
+
+
+def test_a_value_out_of_bounds_stops_the_judge(tmp_path: Path) -> None:
+    """A probability that is none is named, not averaged in."""
+    writer = Log(tmp_path)
+    writer.request(0, score=1.5)
+    writer.label(0, 1.0, False)
+    writer.close()
+    with pytest.raises(DataError, match=r"'brier' has the value 2\.25"):
+        observe(tmp_path, 10.0)
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_built_in_metric_reads_a_log(log: Path, name: str) -> None:
+    """Its SQL runs, its values lie within its bounds, and its name is the one it is found by."""
+    metric = resolve(name)
+    seen = LogEvidence(log).observe("m", 3, [metric], since=0.0, until=1e9)
+    measured = seen.metrics[name]
+    assert isinstance(measured, Measured)
+    assert measured.arms.keys() == {"stable", "candidate"}
+    assert metric.type in ("rate", "mean")
+
+
+def test_an_unknown_metric_lists_the_known_ones() -> None:
+    """As do a module that is not there, and options that a metric does not take."""
+    for name in ("accuracy", "nowhere.at:All", "slipway.metrics.cost:Price"):
+        with pytest.raises(ExpectationError) as caught:
+            resolve(name)
+        assert "brier, cost, error, latency, slow, wrong" in caught.value.do
+    with pytest.raises(ExpectationError, match="over_s"):
+        resolve("slow", {"over_s": 1})
+
+
+def test_a_gate_of_another_type_than_its_metric_is_refused() -> None:
+    """A rate cannot be taken for a mean: its tests are other ones."""
+    gates = parse({"gate": [{**GUARD, "metric": "error", "type": "mean"}]})
+    with pytest.raises(ExpectationError, match="'error' is a rate"):
+        measures(gates)

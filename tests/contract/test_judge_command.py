@@ -1,0 +1,294 @@
+"""``slipway judge`` by itself: a file of observations, a file of gates, an answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from slipway.cli import main
+
+GATES = """
+[policy]
+alpha = 0.05
+on_inconclusive = "rollback"
+
+[[gate]]
+metric = "error"
+kind = "guardrail"
+type = "rate"
+direction = "lower"
+margin = { relative = 0.0 }
+min_units = 100
+missing = "not_measured"
+"""
+MORE = """
+[[gate]]
+metric = "latency"
+kind = "guardrail"
+type = "quantile"
+q = 0.9
+direction = "lower"
+margin = { relative = 0.1 }
+
+[[gate]]
+metric = "score"
+kind = "signal"
+type = "mean"
+direction = "higher"
+low = 0
+high = 1
+margin = { absolute = 0.05 }
+"""
+HEAD = ("time", "arm", "unit", "error", "latency", "score")
+
+
+class Done(NamedTuple):
+    """What a run left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Judge = Callable[..., Done]
+
+
+def table(path: Path, rows: Sequence[Sequence[Any]], head: Sequence[str] = HEAD) -> Path:
+    """Write a CSV file."""
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([head, *rows])
+    return path
+
+
+def observed(
+    n: int = 4000, rate: float = 0.05, seed: int = 1, arms: Sequence[str] = ("candidate",)
+) -> list[list[Any]]:
+    """Stable errs at 1 %, the others at ``rate``; each unit keeps its arm."""
+    rng, rows = random.Random(seed), []
+    for i in range(n):
+        unit = rng.randrange(n)
+        arm = arms[unit // 5 % len(arms)] if unit % 5 == 0 else "stable"
+        error = int(rng.random() < (0.01 if arm == "stable" else rate))
+        latency = round(math.exp(rng.gauss(3.0, 0.5)), 3)
+        score = "" if rng.random() < 0.1 else round(rng.betavariate(4, 2), 4)
+        rows.append([i * 0.5, arm, f"u{unit}", error, latency, score])
+    return rows
+
+
+@pytest.fixture
+def judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Judge:
+    """The command as a person runs it, in a folder of its own."""
+    (tmp_path / "gates.toml").write_text(GATES)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["slipway", "judge", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        seen = capsys.readouterr()
+        return Done(int(ended.value.code or 0), seen.out, seen.err)
+
+    return run
+
+
+def told(done: Done) -> dict[str, Any]:
+    """The JSON answer of a run that could judge."""
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_answer_has_the_documented_form(judge: Judge, tmp_path: Path) -> None:
+    """Outcome, when, looks, units, and each gate with its figures."""
+    table(tmp_path / "seen.csv", observed())
+    answer = told(judge("seen.csv", "--gates", "gates.toml", "--json"))
+    assert answer["outcome"] == "fail"
+    assert (answer["decided_at"], answer["looks"]) == (1999.5, 1)
+    assert set(answer["units"]) == {"stable", "candidate"}
+    (gate,) = answer["gates"]
+    assert (gate["metric"], gate["kind"], gate["outcome"]) == ("error", "guardrail", "worse")
+    assert gate["interval"][0] > 0.0
+    assert gate["interval"][0] < gate["effect"] < gate["interval"][1]
+    assert gate["e_value"] >= 20.0
+    assert gate["units"] == [answer["units"]["stable"], answer["units"]["candidate"]]
+    assert "worse" in gate["reason"]
+
+
+def test_a_replay_ends_at_the_look_that_decides(judge: Judge, tmp_path: Path) -> None:
+    """Each row, every hundred rows, every minute: decided earlier, the finer one looks."""
+    table(tmp_path / "seen.csv", observed())
+    run = ("seen.csv", "--gates", "gates.toml", "--json", "--looks")
+    each, rows, minutes = (told(judge(*run, how)) for how in ("each", "every:100", "every:60s"))
+    for answer in (each, rows, minutes):
+        assert answer["outcome"] == "fail"
+    assert each["decided_at"] <= min(rows["decided_at"], minutes["decided_at"])
+    assert each["looks"] == each["decided_at"] / 0.5 + 1
+    assert rows["looks"] == (rows["decided_at"] / 0.5 + 1) / 100
+    assert minutes["looks"] == minutes["decided_at"] / 60
+
+
+def test_a_replay_s_last_look_says_what_one_look_says(judge: Judge, tmp_path: Path) -> None:
+    """Summed row by row or by DuckDB, from CSV or from Parquet: the same figures."""
+    import duckdb
+
+    (tmp_path / "gates.toml").write_text(GATES + MORE)
+    table(tmp_path / "seen.csv", observed(rate=0.01))
+    parquet = tmp_path / "seen.parquet"
+    duckdb.execute(f"COPY (FROM '{tmp_path}/seen.csv') TO '{parquet}'")
+    once = told(judge("seen.csv", "--gates", "gates.toml", "--json"))
+    again = told(judge("seen.parquet", "--gates", "gates.toml", "--json"))
+    replayed = told(judge("seen.csv", "--gates", "gates.toml", "--json", "--looks", "every:3999"))
+    for other in (again, replayed):
+        for a, b in zip(once["gates"], other["gates"], strict=True):
+            assert a["outcome"] == b["outcome"]
+            for key in ("effect", "e_value", "units", "margin"):
+                assert a[key] == pytest.approx(b[key], rel=1e-6), (a["metric"], key)
+            assert a["interval"] == pytest.approx(b["interval"], abs=1e-4)
+
+
+def test_exit_codes_tell_the_outcome_only_if_asked(judge: Judge, tmp_path: Path) -> None:
+    """0 whatever the outcome; with --exit-code 1 fail, 3 inconclusive, 4 not measured."""
+    table(tmp_path / "bad.csv", observed())
+    table(tmp_path / "same.csv", observed(rate=0.01))
+    table(tmp_path / "none.csv", [[*row[:3], "", *row[4:]] for row in observed()])
+    for name, code in (("bad", 1), ("same", 3), ("none", 4)):
+        assert judge(f"{name}.csv", "--gates", "gates.toml").returncode == 0
+        assert judge(f"{name}.csv", "--gates", "gates.toml", "--exit-code").returncode == code
+
+
+def test_moments_are_told_as_moments(judge: Judge, tmp_path: Path) -> None:
+    """A file with dates gets dates back."""
+    rows = observed()
+    for row in rows:
+        minute, second = divmod(int(row[0]), 60)
+        row[0] = f"2013-04-01 10:{minute:02d}:{second:02d}"
+    table(tmp_path / "seen.csv", rows)
+    answer = told(judge("seen.csv", "--gates", "gates.toml", "--json"))
+    assert answer["decided_at"] == "2013-04-01T10:33:19+00:00"
+
+
+def test_several_candidates_share_alpha(judge: Judge, tmp_path: Path) -> None:
+    """Each is judged against the baseline; the worst is told first."""
+    table(tmp_path / "seen.csv", observed(n=9000, arms=("b", "c"), rate=0.05))
+    answer = told(judge("seen.csv", "--gates", "gates.toml", "--json"))
+    assert set(answer["candidates"]) == {"b", "c"}
+    assert answer["outcome"] == "fail"
+    for candidate in answer["candidates"].values():
+        assert candidate["gates"][0]["alpha"] == pytest.approx(0.025)
+    other = told(judge("seen.csv", "--gates", "gates.toml", "--json", "--baseline", "b"))
+    assert other["arms"]["stable"] == "b"
+
+
+def test_a_person_reads_the_outcome_and_its_reason(judge: Judge, tmp_path: Path) -> None:
+    """Without --json: a few lines of words."""
+    table(tmp_path / "seen.csv", observed())
+    done = judge("seen.csv", "--gates", "gates.toml")
+    assert "candidate against stable: fail at look 1, decided at 1999.5" in done.stdout
+    assert "guardrail worse" in done.stdout
+
+
+def test_the_plot_is_a_picture(judge: Judge, tmp_path: Path) -> None:
+    """A PNG with a panel for each gate."""
+    (tmp_path / "gates.toml").write_text(GATES + MORE)
+    table(tmp_path / "seen.csv", observed())
+    done = judge("seen.csv", "--gates", "gates.toml", "--plot", "seen.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+
+
+FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "help_"),
+    [
+        ([FINE[1]], "there is no arm 'stable'", "the file's arms are candidate"),
+        ([FINE[0]], "there is one arm only, 'stable'", "at least one other arm"),
+        ([], "the file has no rows", "give it observations"),
+        ([*FINE, [2, "stable", "c", -1, 1, 0]], "'error' has the value -1 in row 3", "0 or 1"),
+        ([*FINE, [2, "stable", "c", "NaN", 1, 0]], "'error' has the value nan in row 3", "0 or 1"),
+        ([*FINE, [2, "stable", "c", 0.5, 1, 0]], "'error' has the value 0.5 in row 3", "0 or 1"),
+        (
+            [*FINE, [2, "stable", "c", 0, -3, 0]],
+            "'latency' has the value -3 in row 3",
+            "at least 0",
+        ),
+        ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
+        ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),
+        ([*FINE, [0.5, "stable", "c", 0, 1, 0]], "times are out of order: row 3", "sort"),
+        ([*FINE, ["", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a time", "fill them in"),
+        ([*FINE, [2, "", "c", 0, 1, 0]], "1 of 3 rows lack a time, an arm", "fill them in"),
+        ([*FINE, [2, "stable", "c", "no", 1, 0]], "the file cannot be read", "mend the file"),
+    ],
+)
+def test_bad_rows_get_one_clear_error(
+    judge: Judge, tmp_path: Path, rows: list[list[Any]], message: str, help_: str
+) -> None:
+    """What, where and what to do; exit code 2; no answer."""
+    (tmp_path / "gates.toml").write_text(GATES + MORE)
+    table(tmp_path / "seen.csv", rows)
+    done = judge("seen.csv", "--gates", "gates.toml", "--json")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert help_ in done.stderr
+    assert "seen.csv" in done.stderr
+    assert (done.stdout, "Traceback" in done.stderr) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        (GATES.replace('"error"', '"crashes"'), "unknown metric crashes"),
+        (GATES.replace("relative = 0.0", "relative = -0.1"), "gate.0.margin.relative: found -0.1"),
+        (GATES.replace("0.05", "1.5"), "policy.alpha: found 1.5"),
+        ("[policy]\nalpha = 0.05\n", "gate: there is none"),
+        ("[policy", "the gates cannot be read"),
+    ],
+)
+def test_bad_gates_get_one_clear_error(
+    judge: Judge, tmp_path: Path, gates: str, message: str
+) -> None:
+    """Exit code 2, and the fault by its path."""
+    (tmp_path / "gates.toml").write_text(gates)
+    table(tmp_path / "seen.csv", FINE)
+    done = judge("seen.csv", "--gates", "gates.toml")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gone.csv", "--gates", "gates.toml"), "this is none"),
+        (("seen.txt", "--gates", "gates.toml"), "this is none"),
+        (("seen.csv", "--gates", "gone.toml"), "the gates cannot be read"),
+        (("seen.csv",), "--gates"),
+        (("seen.csv", "--gates", "gates.toml", "--looks", "often"), "'often' does not say when"),
+        (("seen.csv", "--gates", "gates.toml", "--looks", "every:0"), "does not say when"),
+        (("empty.csv", "--gates", "gates.toml"), "empty.csv"),
+        (("short.csv", "--gates", "gates.toml"), "the file has no column arm, unit"),
+    ],
+)
+def test_wrong_usage_gets_one_clear_error(
+    judge: Judge, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """Missing files, options and columns: exit code 2."""
+    table(tmp_path / "seen.csv", FINE)
+    table(tmp_path / "seen.txt", FINE)
+    table(tmp_path / "short.csv", [[1, 0]], ("time", "error"))
+    (tmp_path / "empty.csv").write_text("")
+    done = judge(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
