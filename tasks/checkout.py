@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 import subprocess
-import tarfile
+import tempfile
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -19,7 +19,14 @@ def checkout(home: Home, repository: str, commit: str, spec: Path) -> tuple[Path
     if not repository:
         return spec, commit
     place = extract(home, repository, commit)
-    return place / spec, place.name
+    inside = (place / spec).resolve()
+    if not inside.is_relative_to(place):
+        raise Refused(
+            f"the spec '{spec}' leads out of the repository",
+            where=repository,
+            do="give its path inside the repository, such as models/flights/slipway.yaml",
+        )
+    return inside, place.name
 
 
 @task(name="checkout", cache_policy=NO_CACHE)
@@ -33,10 +40,13 @@ def extract(home: Home, repository: str, commit: str) -> Path:
     name = full.decode().strip()
     place = home.folder("checkouts") / name
     if not place.exists():
-        part = place.with_suffix(".part")
-        with tarfile.open(fileobj=io.BytesIO(_git(repository, "archive", name))) as tar:
-            tar.extractall(part, filter="data")
-        part.replace(place)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=place.parent))
+        archive = _git(repository, "archive", name)
+        subprocess.run(["tar", "--extract", "--directory", str(part)], input=archive, check=True)
+        try:
+            part.rename(place)
+        except OSError:  # another worker was first; the same commit is the same files
+            shutil.rmtree(part)
     get_run_logger().info("commit %s of %s", name[:12], repository)
     return place
 
