@@ -73,7 +73,7 @@ def environ(place: Path) -> dict[str, str]:
 
 def timed(command: list[str], place: Path) -> Run:
     """Run a command to its end, with its output in the home."""
-    load, started = os.getloadavg()[0], time.perf_counter()
+    load, before, started = os.getloadavg()[0], left_running(place), time.perf_counter()
     with (place / "output").open("w") as output:
         process = subprocess.Popen(
             command, env=environ(place), cwd=place, stdout=output, stderr=output
@@ -83,7 +83,8 @@ def timed(command: list[str], place: Path) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} failed:\n{(place / 'output').read_text()[-3000:]}")
-    return Run(wall, used.ru_utime + used.ru_stime + left_running(place), load)
+    left = left_running(place) - before
+    return Run(wall, used.ru_utime + used.ru_stime + left, load)
 
 
 def left_running(place: Path) -> float:
