@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from prefect import flow
 
@@ -60,9 +61,9 @@ def tick(home: Home, model: str) -> ModelState:
         keep_up(home, state)
         crown(home, state)
         return state
-    settle(home, state)
-    now = time.time()
-    step, verdict = decide(state, lease_of(home, model), lambda: observe(home, state, now), now)
+    broken, now = settle(home, state), time.time()
+    judge = partial(observe, home, state, now)
+    step, verdict = decide(state, lease_of(home, model), judge, now, broken)
     if step.event is not None:
         draft = take(state, step, now=now, actor=RULE, verdict=verdict)
         try:

@@ -173,6 +173,17 @@ def rollback(model: str, reason: str, to: str, actor: str) -> None:
 
 
 @cli.command()
+@click.argument("model")
+@click.option("--reason", required=True, help="Why, in one sentence, for the ledger.")
+@click.option("--go-on", is_flag=True, help="Only let the rollout go on, under the judge.")
+@ACTOR
+def approve(model: str, reason: str, go_on: bool, actor: str) -> None:
+    """Promote the release of MODEL that is held for a person's decision."""
+    _entries(_ledger(), model)
+    _flow("approve", model=model, reason=reason, go_on=go_on, actor=actor)
+
+
+@cli.command()
 @click.argument("spec", type=click.Path())
 @click.option("--since", default="", help="Start of the window, ISO 8601.")
 @click.option("--until", default="", help="End of the window, ISO 8601.")

@@ -19,7 +19,11 @@ WAIT = Step(None, "no rollout is open")
 
 
 def decide(
-    state: ModelState, lease: Lease | None, judge: Callable[[], Verdict], now: float
+    state: ModelState,
+    lease: Lease | None,
+    judge: Callable[[], Verdict],
+    now: float,
+    broken: str = "",
 ) -> tuple[Step, Verdict | None]:
     """The next step of a model, and the verdict that it rests on (None where none was needed).
 
@@ -27,27 +31,38 @@ def decide(
         lease: the last lease granted for the model.
         judge: gives the verdict on the evidence so far; only called where a share is live.
         now: seconds since 1970 UTC.
+        broken: why the candidate does not run, or nothing.
     """
     rollout = state.rollout
     if rollout is None:
         return WAIT, None
-    if state.state is State.OPENED:
-        if not rollout.stable:
-            reason = f"{NO_BASELINE}: the first release of this model"
-            return Step(Event.PROMOTED, reason, 1.0), None
-        share = float(rollout.plan.steps[0]["share"])
-        reason = f"probed and ready: the first {share:.4g} of users"
-        return Step(Event.STARTED, reason, share), None
-    if state.state is State.LAPSED:
-        reason = "the judge is back: the step starts afresh"
-        return Step(Event.RESUMED, reason, rollout.share), None
-    if lease_ran_out(state, lease, now):
-        reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
-        return Step(Event.EXPIRED, reason), None
+    plain = _plain(state, rollout, lease, now, broken)
+    if plain is not None:
+        return plain, None
     verdict = judge()
     chosen = resolve(rollout.plan.strategy).next(state, verdict, now)
     _require_earned(chosen, rollout, verdict)
     return chosen, verdict
+
+
+def _plain(
+    state: ModelState, rollout: Rollout, lease: Lease | None, now: float, broken: str
+) -> Step | None:
+    """The step that needs no verdict; None where one must be asked for."""
+    if broken:
+        return Step(Event.ROLLED_BACK, f"the release does not run: {broken}")
+    if state.state is State.OPENED:
+        if not rollout.stable:
+            return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0)
+        share = float(rollout.plan.steps[0]["share"])
+        return Step(Event.STARTED, f"probed and ready: the first {100 * share:g} % of users", share)
+    if state.state is State.LAPSED:
+        reason = "the judge is back: the step starts afresh"
+        return Step(Event.RESUMED, reason, rollout.share)
+    if lease_ran_out(state, lease, now):
+        reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
+        return Step(Event.EXPIRED, reason)
+    return None
 
 
 def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:

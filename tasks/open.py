@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 
 from prefect import get_run_logger
 
-from slipway.errors import Busy, NotBlessed, Refused
+from slipway.errors import Busy, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
-from slipway.lifecycle import Event
+from slipway.lifecycle import Event, State
 from slipway.release import Bundle, Release, Report, short
 from slipway.rollout import NO_BASELINE, ModelState, Plan, Step, open_rollout, take
 from slipway.spec import Spec
@@ -85,6 +85,20 @@ def require_stable(home: Home, model: str) -> Release:
     if live is None:
         raise Refused(f"nothing of {model} is live yet", do="release it first")
     return live
+
+
+def require_held(state: ModelState) -> ModelState:
+    """A state whose rollout waits for a person.
+
+    Raises:
+        RolloutError: it does not: only what is held may be moved forward without a pass.
+    """
+    if state.state is not State.HELD:
+        raise RolloutError(
+            f"{state.model} is {state.state}: nothing is held for a decision",
+            do="see 'slipway status'",
+        )
+    return state
 
 
 def require_blessing(model: str, report: Report) -> None:

@@ -46,28 +46,45 @@ def ensure_gateway(home: Home) -> str:
     return daemon.wait(daemon.spawn(command, os.environ))
 
 
-def settle(home: Home, state: ModelState) -> None:
-    """Make this machine run what a state needs and no more. Safe, and cheap, to repeat."""
+def settle(home: Home, state: ModelState) -> str:
+    """Make this machine run what a state needs and no more. Safe, and cheap, to repeat.
+
+    Returns:
+        Why the release being launched does not run, or nothing.
+
+    Raises:
+        RuntimeFailure: a replica of stable does not start, or a gateway lags behind.
+    """
     running = runtime(home).list()
     store = ledger(home)
     placed = {r: store.placed(r) for r in state.needed}
     surplus = [r for r in running if r not in state.needed and _is_of(store, r, state.model)]
     if surplus or any(running.get(r) != placed[r] for r in state.needed):
-        _settle(home, state)
+        return _settle(home, state)
+    return ""
 
 
-def keep_up(home: Home, state: ModelState) -> None:
+def keep_up(home: Home, state: ModelState) -> str:
     """Start again what a state needs and has died. Stops nothing; cheap to repeat.
 
+    Returns:
+        Why the release being launched does not run, or nothing.
+
     Raises:
-        RuntimeFailure: a replica does not start.
+        RuntimeFailure: a replica of stable does not start.
     """
     store, running = ledger(home), runtime(home).list()
     for release in state.needed:
         if running.get(release) != store.placed(release):
-            stand_by(home, release)
+            try:
+                stand_by(home, release)
+            except RuntimeFailure as error:
+                if release == state.stable:
+                    raise
+                return error.what  # the launch can be given up, stable cannot
             answering = ", ".join(store.placed(release))
             get_run_logger().info("%s answers at %s", short(release), answering)
+    return ""
 
 
 def stand_by(home: Home, release: str) -> None:
@@ -79,23 +96,24 @@ def stand_by(home: Home, release: str) -> None:
 
 
 @task(name="serve", task_run_name="serve {state.model}", cache_policy=NO_CACHE)
-def _settle(home: Home, state: ModelState) -> None:
+def _settle(home: Home, state: ModelState) -> str:
     """Run what a state needs, and stop what it no longer needs. Safe to repeat.
 
     A release is stopped only after every gateway that is alive has acknowledged the route that
     no longer names it, so no request is on its way to it.
 
     Raises:
-        RuntimeFailure: a replica does not start, or a gateway does not take the route up.
+        RuntimeFailure: stable does not start, or a gateway does not take the route up.
     """
     store, runs = ledger(home), runtime(home)
-    keep_up(home, state)
+    broken = keep_up(home, state)
     surplus = [r for r in runs.list() if r not in state.needed and _is_of(store, r, state.model)]
     if surplus:
         await_route(home, state)
     for release in surplus:
         store.place(release, ())
         runs.stop(release)
+    return broken
 
 
 def _is_of(store: SqlLedger, release: str, model: str) -> bool:

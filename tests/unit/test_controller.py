@@ -44,6 +44,14 @@ def never() -> None:  # type: ignore[return]
     raise AssertionError("the judge was asked where no share is live")
 
 
+def test_a_candidate_that_does_not_run_is_rolled_back() -> None:
+    """Nobody waits for a verdict on what cannot answer, and the reason says what it said."""
+    played = opened()
+    step, said = decide(played.state, None, never, 1_000.0, "replica 0 ended")
+    assert (step.event, said) == (Event.ROLLED_BACK, None)
+    assert step.reason == "the release does not run: replica 0 ended"
+
+
 def test_the_first_release_is_promoted_without_a_verdict() -> None:
     """There is nothing to compare with, and the entry says so in those words."""
     played = Rehearsal(plan(LADDER))
