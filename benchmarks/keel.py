@@ -67,8 +67,9 @@ def home() -> Iterator[Path]:
 
 def environ(place: Path) -> dict[str, str]:
     """The environment of a run in a home: any port will do for its gateway."""
-    mine = {"SLIPWAY_HOME": str(place), "SLIPWAY_GATEWAY_PORT": "0", "PYTHONPATH": str(ROOT)}
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}, **mine}
+    mine = {"SLIPWAY_HOME": str(place), "SLIPWAY_GATEWAY_PORT": "0", "COLUMNS": "200"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    return {**kept, **mine, "PYTHONPATH": str(ROOT)}
 
 
 def timed(command: list[str], place: Path) -> Run:
