@@ -12,8 +12,12 @@ help: ## Show what can be made
 demo: $(READY) ## Run the whole story on real flights, embedded
 	$(BIN)/slipway demo
 
-test: $(READY) ## Pass the tests that need no server but those they start themselves
-	$(BIN)/python -m pytest
+# A process per tier: what one tier has imported or left in its environment is no other's.
+test: $(READY) ## Pass every test, the fast tiers first
+	$(BIN)/python -m pytest tests/unit tests/scenarios tests/architecture tests/docs tests/golden
+	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python -m pytest tests/flows
+	$(BIN)/python -m pytest tests/e2e
 
 lint: $(READY) ## Style, types and import rules
 	$(BIN)/ruff check .
