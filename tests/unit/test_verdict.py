@@ -38,7 +38,7 @@ def rate(stable: tuple[int, int], candidate: tuple[int, int]) -> Measured:
     for arm, (k, n) in (("stable", stable), ("candidate", candidate)):
         bins = (float(n - k), *[0.0] * (BINS - 1), float(k))
         if n:
-            arms[arm] = Sums(n, k, n, k, k, k, k, n, k, k, k, k, n, bins)
+            arms[arm] = Sums(n, k, n, k, k, k, n, k, k, k, k, n, k, k, bins)
     return Measured(0.0, 1.0, arms)
 
 
