@@ -166,7 +166,9 @@ def test_when_the_parent_ends_so_does_the_group(folder: Path, ending: signal.Sig
         [
             sys.executable,
             "-c",
-            "import json, sys; from pathlib import Path; from slipway import workshop\n"
+            "import json, signal, sys; from pathlib import Path; from slipway import workshop\n"
+            # A shell's background job ignores Ctrl-C, and so would what it starts.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "request = json.loads(sys.argv[1])\n"
             "workshop.run('snapshot', request, cwd=Path(request['folder']), timeout=600)",
             json.dumps(asked(folder, "slow:hangs")),
