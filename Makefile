@@ -12,11 +12,14 @@ help: ## Show what can be made
 demo: $(READY) ## Run the whole story on real flights, embedded
 	$(BIN)/slipway demo
 
-# A process per tier: what one tier has imported or left in its environment is no other's.
+# A process per tier, and more where the tests call flows in their own process: what one has
+# imported or left in its environment is no other's.
 test: $(READY) ## Pass every test, the fast tiers first
 	$(BIN)/python -m pytest tests/unit tests/scenarios tests/architecture tests/docs tests/golden
 	$(BIN)/python -m pytest tests/contract
-	$(BIN)/python -m pytest tests/flows
+	$(BIN)/python -m pytest tests/flows/test_kills.py
+	$(BIN)/python -m pytest tests/flows/test_bad_input.py tests/flows/test_requests.py tests/flows/test_readme.py
+	$(BIN)/python -m pytest tests/flows/test_buttons.py tests/flows/test_story.py
 	$(BIN)/python -m pytest tests/e2e
 
 lint: $(READY) ## Style, types and import rules
