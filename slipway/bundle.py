@@ -69,10 +69,9 @@ def write(
     """Write a bundle, whole or not at all.
 
     Written beside its place and renamed, so that a full disk or a kill leaves no half-made bundle.
-    The same bundle there already is no error.
 
     Args:
-        directory: where the bundle shall be; its parent is made.
+        directory: where the bundle shall be; the same bundle there already is no error.
         model_file: the ONNX graph or the skops file.
         signature: the columns of a request, in the model's order.
         output: ``probability`` or ``value``.
