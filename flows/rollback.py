@@ -41,7 +41,8 @@ def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> Model
     while True:
         state = state_of(home, model)
         target, draft = way_back(home, state, to, now=time.time(), actor=actor, reason=reason)
-        stand_by(home, target)
+        if target:
+            stand_by(home, target, state.terms[target])
         try:
             record(home, state, draft)
         except LedgerConflict:

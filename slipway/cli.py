@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 ACTOR = click.option("--actor", default="", help="Who asks for it, for the ledger.")
+HEAVY = {
+    "judge": "slipway.judge:command",
+    "logs": "slipway.running:logs",
+    "stop": "slipway.running:stop",
+}
 
 
 class Lazy(click.Group):
@@ -29,14 +35,14 @@ class Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name, in order."""
-        return sorted([*super().list_commands(ctx), "judge"])
+        return sorted([*super().list_commands(ctx), *HEAVY])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of a name; a heavy one is imported now."""
-        if name == "judge":
-            from slipway.judge import command
-
-            return command
+        if name in HEAVY:
+            module, _, attribute = HEAVY[name].partition(":")
+            found: click.Command = getattr(importlib.import_module(module), attribute)
+            return found
         return super().get_command(ctx, name)
 
 
@@ -63,22 +69,10 @@ def main() -> NoReturn:
 
 
 def _ledger() -> SqlLedger:
-    """The ledger, if there is one: reading must not make it.
+    """The ledger, if there is one."""
+    from slipway.stores import existing_ledger
 
-    Raises:
-        Refused: nothing has been released from here yet.
-    """
-    home = Home.of()
-    kind, _, path = home.ledger_url.partition(":///")
-    if kind == "sqlite" and not Path(path).exists():
-        raise Refused(
-            "nothing has been released from here yet",
-            where=str(home.root),
-            do="release a model ('slipway release FOLDER'), or set SLIPWAY_HOME",
-        )
-    from slipway.stores.sql_ledger import open_ledger
-
-    return open_ledger(home.ledger_url)
+    return existing_ledger(Home.of())
 
 
 def _manifests(store: SqlLedger, rows: list[dict[str, Any]]) -> dict[str, Release]:
@@ -310,22 +304,6 @@ def install(repository: str, api_url: str, spec: str, branch: str) -> None:
     from slipway.hook import install as write
 
     click.echo(f"{write(Path(repository), api_url=api_url, spec=spec, branch=branch)} is in place")
-
-
-@cli.command()
-def stop() -> None:
-    """End what runs for this home: gateway, replicas and the Prefect server it brought along."""
-    from slipway.daemon import Daemon
-    from slipway.runtimes.process import ProcessRuntime
-
-    home = Home.of()
-    Daemon("the gateway", home.gateway, "/healthz").stop()
-    runtime = ProcessRuntime(home.run / "process")
-    for release_id in list(runtime.list()):
-        runtime.stop(release_id)
-    for left in (home.run / "validate").glob("*.json"):  # by a release that was killed
-        Daemon("a bundle's server", left, "/ping").stop()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "tasks.prefect_server", "stop"])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slipway.release import Release
     from slipway.rollout import ModelState, Step
     from slipway.routing import Lease, Route
+    from slipway.terms import Limits
     from slipway.verdict import Verdict
 
 
@@ -57,12 +58,28 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Where replicas run. Every call is idempotent; what runs already is adopted."""
+    """Where replicas run. Every call is idempotent; what runs already is adopted.
+
+    Made as ``Class(folder, **options)``: the folder is its own in Slipway's home, the options are
+    the spec's. It sees and stops only what was started for that folder.
+    """
 
     name: str
 
-    def start(self, release_id: str, bundle: str, replicas: int) -> tuple[str, ...]:
-        """Start, or adopt, replicas that answer. Returns their ``host:port``."""
+    def start(self, release: Release, replicas: int, limits: Limits) -> tuple[str, ...]:
+        """Start, or adopt, replicas that answer; on failure leave nothing that this call started.
+
+        Args:
+            release: its bundle and image are found by its locators.
+            replicas: how many shall run.
+            limits: what each may use, where the runtime can hold it.
+
+        Returns:
+            Their ``host:port``, in an order that stays.
+
+        Raises:
+            RuntimeFailure: they do not start or answer, or what runs them cannot be reached.
+        """
         ...
 
     def stop(self, release_id: str) -> None:

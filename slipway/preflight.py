@@ -6,25 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slipway import expectations, metrics, spec, strategies
+from slipway import expectations, metrics, runtimes, spec, strategies
 from slipway.expectations import Pack
 from slipway.gates import parse
 from slipway.spec import Spec
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, Pack]:
-    """A model's spec and expectation pack; every metric and strategy they name can be found.
+    """A model's spec and expectation pack; every part that they name can be found.
 
     Args:
         path: the spec's file, or the folder that holds ``slipway.yaml``.
         overrides: values of the spec to change, by dotted path.
 
     Raises:
-        SpecError: the spec has faults, or names an unknown strategy.
+        SpecError: the spec has faults, or names an unknown strategy or runtime.
         ExpectationError: the pack has faults, or names an unknown metric.
     """
     declared = spec.load(path, overrides)
     pack = expectations.load(declared.pack)
     metrics.measures(parse(pack.live))
     strategies.resolve(declared.rollout.strategy)
+    chosen = declared.runtime
+    runtimes.resolve("docker" if chosen.kind == "auto" else chosen.kind, Path(), chosen.options)
     return declared, pack

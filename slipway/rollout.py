@@ -8,7 +8,7 @@ it, so appending that one entry *is* the change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slipway.errors import RolloutError
@@ -16,6 +16,7 @@ from slipway.ledger import Draft, Entry
 from slipway.lifecycle import Event, State, step
 from slipway.release import short
 from slipway.routing import CANDIDATE, STABLE, Arm, RouteTable
+from slipway.terms import Terms
 from slipway.verdict import Verdict
 
 NO_BASELINE = "no baseline"
@@ -35,6 +36,7 @@ class Plan:
         on_inconclusive: ``rollback``, ``hold`` or ``extend`` at the end of a step's time.
         approval: whether promotion waits for a person.
         lease_seconds: how long a share lasts without a renewal.
+        runtime: where and how it runs, as ``terms.Terms`` records it.
     """
 
     strategy: str
@@ -44,6 +46,7 @@ class Plan:
     on_inconclusive: str = "rollback"
     approval: bool = False
     lease_seconds: float = 60.0
+    runtime: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -55,6 +58,7 @@ class Plan:
             "on_inconclusive": self.on_inconclusive,
             "approval": self.approval,
             "lease_seconds": self.lease_seconds,
+            "runtime": dict(self.runtime),
         }
 
     @classmethod
@@ -117,6 +121,7 @@ class ModelState:
         stable: the release id that everyone not in a rollout gets; empty before the first.
         past: releases that were stable before and still may be returned to, newest first.
         route: the table in force; None before the first promotion.
+        terms: release id to where and how it runs, as its last plan says.
     """
 
     model: str
@@ -126,6 +131,7 @@ class ModelState:
     route: RouteTable | None
     rollout: Rollout | None
     last: Entry | None
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -151,13 +157,15 @@ def fold(model: str, entries: Iterable[Entry]) -> ModelState:
 def _after(state: ModelState, entry: Entry) -> ModelState:
     body, target = entry.body, step(state.state, entry.event)
     route = RouteTable.from_record(body["route"]) if body.get("route") else state.route
-    rollout = state.rollout
+    rollout, terms = state.rollout, state.terms
     if entry.event is Event.OPENED:
+        plan = Plan.from_record(body["plan"])
+        terms = {**terms, body["release"]: Terms.from_record(plan.runtime)}
         rollout = Rollout(
             id=short(entry.hash),
             release=body["release"],
             stable=state.stable,
-            plan=Plan.from_record(body["plan"]),
+            plan=plan,
             opened_at=entry.at,
             step=-1,
             share=0.0,
@@ -175,7 +183,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         past = (state.stable, *(r for r in kept if r != state.stable)) if state.stable else kept
         # What a person returned from is no place to return to.
         past = past if entry.event is not Event.RETURNED else past[1:]
-    return ModelState(state.model, target, stable, past, route, rollout, entry)
+    return ModelState(state.model, target, stable, past, route, rollout, entry, terms)
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:

@@ -21,7 +21,7 @@ NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 SOURCES = ("csv", "parquet")
 STRATEGIES = ("canary",)
-RUNTIMES = ("process",)
+RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
 
 Seconds = Annotated[float, Field(gt=0)]
 Moment = date | datetime | None
@@ -159,16 +159,35 @@ class RolloutPlan(Part):
         return self
 
 
+class LimitsChoice(Part):
+    """The most that one replica may use; ``terms.Limits`` says what each is."""
+
+    memory_mb: int = Field(default=1024, ge=32)
+    cpus: float = Field(default=1.0, gt=0)
+    pids: int = Field(default=256, ge=16)
+
+
 class RuntimeChoice(Part):
-    """Where replicas run."""
+    """Where replicas run.
 
-    name: str = "process"
+    ``auto`` is containers where an engine answers and the release has an image, else processes.
+    """
+
+    kind: str = "process"
     replicas: int = Field(default=1, ge=1, le=100)
+    limits: LimitsChoice = LimitsChoice()
+    options: dict[str, Any] = {}
 
-    @field_validator("name")
+    @field_validator("kind")
     @classmethod
-    def _name(cls, value: str) -> str:
+    def _kind(cls, value: str) -> str:
         return _known_or_reference(value, RUNTIMES)
+
+    @model_validator(mode="after")
+    def _held(self) -> RuntimeChoice:
+        if self.kind == "process" and "limits" in self.model_fields_set:
+            raise ValueError("a plain process is held to no limits (allowed: another kind)")
+        return self
 
 
 class ImageChoice(Part):

@@ -36,6 +36,7 @@ from slipway.release import (
 )
 from slipway.rollout import Plan
 from slipway.routing import STABLE, Arm, Lease, Route, RouteTable
+from slipway.terms import Limits
 from slipway.verdict import Outcome, Verdict
 
 
@@ -173,7 +174,7 @@ class FakeRuntime:
     """A ``Runtime`` whose replicas exist only as endpoints that answer.
 
     Args:
-        broken: bundles whose replicas do not start.
+        broken: ids of releases whose replicas do not start.
     """
 
     name = "fake"
@@ -183,18 +184,18 @@ class FakeRuntime:
         self._running: dict[str, tuple[str, ...]] = {}
         self._ports = iter(range(40_001, 65_536))
 
-    def start(self, release_id: str, bundle: str, replicas: int) -> tuple[str, ...]:
+    def start(self, release: Release, replicas: int, limits: Limits) -> tuple[str, ...]:
         """Start, or adopt, replicas that answer. Returns their ``host:port``.
 
         Raises:
-            RuntimeFailure: the bundle is one of the broken ones.
+            RuntimeFailure: the release is one of the broken ones.
         """
-        if bundle in self.broken:
-            raise RuntimeFailure("replica 0 ended; its last lines: none", where=bundle)
-        running = self._running.get(release_id, ())
+        if release.id in self.broken:
+            raise RuntimeFailure("replica 0 ended; its last lines: none", where=release.id)
+        running = self._running.get(release.id, ())
         fresh = [f"127.0.0.1:{next(self._ports)}" for _ in range(replicas - len(running))]
-        self._running[release_id] = (*running, *fresh)
-        return self._running[release_id][:replicas]
+        self._running[release.id] = (*running, *fresh)
+        return self._running[release.id][:replicas]
 
     def stop(self, release_id: str) -> None:
         """Stop a release's replicas; nothing runs is no error."""

@@ -15,9 +15,9 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from slipway import bundle as bundles
+from slipway.engine import base_image, connected
 from slipway.errors import RuntimeFailure
 from slipway.image import archive
-from slipway.image.engine import base_image, connected
 from slipway.image.recipe import (
     LABEL,
     Recipe,

@@ -16,8 +16,9 @@ from slipway.lifecycle import Event, State
 from slipway.release import Bundle, Release, Report, short
 from slipway.rollout import NO_BASELINE, ModelState, Plan, Step, open_rollout, take
 from slipway.spec import Spec
+from slipway.terms import Terms
 from tasks.record import keep, ledger, record, state_of
-from tasks.serve import settle, stand_by
+from tasks.serve import settle, stand_by, terms_of
 
 WAIT_SECONDS = 1.0
 
@@ -128,7 +129,8 @@ def open_for(
     keep(home, made)
     if made.id == state.stable or (state.rollout and state.rollout.release == made.id):
         return
-    stand_by(home, made.id)
+    terms = terms_of(spec.runtime, made)
+    stand_by(home, made.id, terms)
     if state.rollout:
         reason = f"superseded by {short(made.id)}"
         draft = take(state, Step(Event.SUPERSEDED, reason), now=time.time(), actor=who(actor))
@@ -136,7 +138,7 @@ def open_for(
         state = state_of(home, spec.model)
     reason = f"release {short(made.id)} of {spec.model}, {_against(state)}"
     draft = open_rollout(
-        state, made.id, plan(spec, pack), now=time.time(), actor=who(actor), reason=reason
+        state, made.id, plan(spec, pack, terms), now=time.time(), actor=who(actor), reason=reason
     )
     record(home, state, draft)
     settle(home, state_of(home, spec.model))
@@ -146,7 +148,7 @@ def _against(state: ModelState) -> str:
     return f"against stable {short(state.stable)}" if state.stable else "with no baseline"
 
 
-def plan(spec: Spec, pack: Pack) -> Plan:
+def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
     """The plan that the spec and the pack declare, to be frozen into the ledger."""
     policy = pack.live.get("policy", {})
     return Plan(
@@ -157,4 +159,5 @@ def plan(spec: Spec, pack: Pack) -> Plan:
         on_inconclusive=policy.get("on_inconclusive", "rollback"),
         approval=spec.rollout.approval,
         lease_seconds=spec.rollout.lease_seconds,
+        runtime=terms.record(),
     )

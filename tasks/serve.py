@@ -5,30 +5,58 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway.container import ENGINE_SECONDS, INSTEAD
 from slipway.daemon import LOOK_SECONDS, Daemon
+from slipway.engine import connected
 from slipway.errors import LedgerError, RolloutError, RuntimeFailure
 from slipway.home import Home
 from slipway.ledger import Draft
 from slipway.lifecycle import Event
-from slipway.release import short
+from slipway.ports import Runtime
+from slipway.release import Release, short
 from slipway.rollout import ModelState, Step, return_to, take
-from slipway.runtimes.process import ProcessRuntime
+from slipway.runtimes import in_use, resolve
+from slipway.spec import RuntimeChoice
 from slipway.stores.sql_ledger import SqlLedger
+from slipway.terms import Terms
 from tasks.record import ledger
 
 DEFAULT_PORT = "8700"
-REPLICAS = 1
 ACKNOWLEDGE_SECONDS = 10.0
 GATEWAY_SILENT_SECONDS = 8.0  # one that is alive acknowledges every five, and a look later
 
 
-def runtime(home: Home) -> ProcessRuntime:
-    """Where this home's replicas run."""
-    return ProcessRuntime(home.run / "process")
+def runtime(home: Home, terms: Terms) -> Runtime:
+    """The runtime of a home that such a release runs in."""
+    return resolve(terms.kind, home.run, terms.options)
+
+
+def terms_of(declared: RuntimeChoice, release: Release) -> Terms:
+    """Where and how a new release runs; ``auto`` is settled here, and then stays.
+
+    With ``auto`` a release that has an image runs in a container where an engine answers.
+    """
+    chosen = declared.model_dump()
+    if declared.kind == "auto":
+        missing = silent() if release.image else "the release has no image"
+        chosen |= {"kind": "process", "options": {}} if missing else {"kind": "docker"}
+        get_run_logger().info("runtime %s%s", chosen["kind"], missing and f": {missing}")
+    return Terms.from_record(chosen)
+
+
+def silent() -> str:
+    """Why no Docker engine can be used here; nothing if one answers."""
+    try:
+        with connected(timeout=ENGINE_SECONDS, instead=INSTEAD):
+            return ""
+    except RuntimeFailure as error:
+        return error.what
 
 
 def gateway(home: Home) -> Daemon:
@@ -46,6 +74,45 @@ def ensure_gateway(home: Home) -> str:
     return daemon.wait(daemon.spawn(command, os.environ))
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What runs of a model's releases.
+
+    Args:
+        running: release id to where its replicas run, in the runtime that its terms name.
+        surplus: what no state needs, with the runtime it runs in.
+        silent: runtimes that do not answer, each with the reason; what runs there is not known.
+    """
+
+    running: Mapping[str, tuple[str, ...]]
+    surplus: tuple[tuple[str, Runtime], ...]
+    silent: Mapping[str, str]
+
+
+def look(home: Home, state: ModelState) -> Seen:
+    """Ask every runtime that a model's releases were ever launched on."""
+    store, running, surplus, silent = ledger(home), {}, [], {}
+    for terms, runs in in_use(state.terms.values(), home.run):
+        try:
+            found = runs.list()
+        except RuntimeFailure as error:
+            silent[terms.kind] = error.what
+            continue
+        for release, endpoints in found.items():
+            if release in state.needed and state.terms[release].shares_runtime(terms):
+                running[release] = endpoints
+            elif _is_of(store, release, state.model):
+                surplus.append((release, runs))
+    return Seen(running, tuple(surplus), silent)
+
+
+def _is_of(store: SqlLedger, release: str, model: str) -> bool:
+    try:
+        return store.manifest(release).model == model
+    except LedgerError:
+        return False  # of another ledger: not ours to stop
+
+
 def settle(home: Home, state: ModelState) -> str:
     """Make this machine run what a state needs and no more. Safe, and cheap, to repeat.
 
@@ -55,11 +122,9 @@ def settle(home: Home, state: ModelState) -> str:
     Raises:
         RuntimeFailure: a replica of stable does not start, or a gateway lags behind.
     """
-    running = runtime(home).list()
-    store = ledger(home)
+    store, seen = ledger(home), look(home, state)
     placed = {r: store.placed(r) for r in state.needed}
-    surplus = [r for r in running if r not in state.needed and _is_of(store, r, state.model)]
-    if surplus or any(running.get(r) != placed[r] for r in state.needed):
+    if seen.surplus or any(seen.running.get(r) != placed[r] for r in state.needed):
         return _settle(home, state)
     return ""
 
@@ -73,26 +138,38 @@ def keep_up(home: Home, state: ModelState) -> str:
     Raises:
         RuntimeFailure: a replica of stable does not start.
     """
-    store, running = ledger(home), runtime(home).list()
+    store, seen = ledger(home), look(home, state)
     for release in state.needed:
-        if running.get(release) != store.placed(release):
+        if seen.running.get(release) != store.placed(release):
             try:
-                stand_by(home, release)
+                stand_by(home, release, state.terms[release])
             except RuntimeFailure as error:
-                if release == state.stable:
-                    raise
-                return error.what  # the launch can be given up, stable cannot
+                if release != state.stable:
+                    return error.what  # the launch can be given up, stable cannot
+                _require_serving(home, state, error)
+                continue
             answering = ", ".join(store.placed(release))
             get_run_logger().info("%s answers at %s", short(release), answering)
     return ""
 
 
-def stand_by(home: Home, release: str) -> None:
-    """Have a release running and placed before any route names it; nothing is no error."""
-    if release:
-        store = ledger(home)
-        bundle = store.manifest(release).locators["bundle"]
-        store.place(release, runtime(home).start(release, bundle, REPLICAS))
+def _require_serving(home: Home, state: ModelState, error: RuntimeFailure) -> None:
+    """Let stable's users be where what runs it is silent but its replicas answer.
+
+    Raises:
+        RuntimeFailure: the one given; a replica does not answer either.
+    """
+    runs, placed = runtime(home, state.terms[state.stable]), ledger(home).placed(state.stable)
+    if not placed or not all(map(runs.probe, placed)):
+        raise error
+    get_run_logger().warning("stable still answers, but cannot be looked after: %s", error.what)
+
+
+def stand_by(home: Home, release: str, terms: Terms) -> None:
+    """Have a release running and placed before any route names it."""
+    store = ledger(home)
+    runs = runtime(home, terms)
+    store.place(release, runs.start(store.manifest(release), terms.replicas, terms.limits))
 
 
 @task(name="serve", task_run_name="serve {state.model}", cache_policy=NO_CACHE)
@@ -105,22 +182,16 @@ def _settle(home: Home, state: ModelState) -> str:
     Raises:
         RuntimeFailure: stable does not start, or a gateway does not take the route up.
     """
-    store, runs = ledger(home), runtime(home)
-    broken = keep_up(home, state)
-    surplus = [r for r in runs.list() if r not in state.needed and _is_of(store, r, state.model)]
-    if surplus:
+    store, broken, seen = ledger(home), keep_up(home, state), look(home, state)
+    if seen.surplus:
         await_route(home, state)
-    for release in surplus:
-        store.place(release, ())
+    for release, runs in seen.surplus:
+        if release not in state.needed:
+            store.place(release, ())
         runs.stop(release)
+    for kind, reason in seen.silent.items():
+        get_run_logger().warning("what still runs on %s is not known: %s", kind, reason)
     return broken
-
-
-def _is_of(store: SqlLedger, release: str, model: str) -> bool:
-    try:
-        return store.manifest(release).model == model
-    except LedgerError:
-        return False  # of another ledger: not ours to stop
 
 
 def await_route(home: Home, state: ModelState) -> None:

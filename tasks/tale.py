@@ -15,8 +15,9 @@ from slipway.errors import Refused
 from slipway.home import Home
 from slipway.release import Release, short
 from slipway.rollout import fold
+from slipway.running import stop_all
 from tasks.record import ledger, state_of
-from tasks.serve import gateway, runtime
+from tasks.serve import gateway
 
 Manifests = Mapping[str, Release]
 MARK = "demo"
@@ -39,8 +40,7 @@ def begin(home: Home, model: str) -> None:
     home.root.mkdir(parents=True, exist_ok=True)
     mark.touch()
     gateway(home).stop()
-    for release in list(runtime(home).list()):
-        runtime(home).stop(release)
+    stop_all(home)
     kept = home.root / "earlier" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     for name in KEPT:
         if (home.root / name).exists():

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from slipway.conformance import require, require_raises
 from slipway.errors import RuntimeFailure
 from slipway.ports import Runtime
-from slipway.release import digest
+from slipway.release import Release
+from slipway.terms import Limits
 
-ONE, TWO = digest("release one"), digest("release two")
+LIMITS = Limits(memory_mb=512, cpus=1.0, pids=128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,14 @@ class Trial:
     Args:
         make: gives a runtime over one and the same place at each call, empty at the first, as
             two processes of one machine would have it.
-        bundle: a bundle that serves.
-        broken: a bundle that does not start.
+        one, two: releases that serve.
+        broken: a release whose replicas end before they answer.
     """
 
     make: Callable[[], Runtime]
-    bundle: str
-    broken: str
+    one: Release
+    two: Release
+    broken: Release
 
 
 Law = Callable[[Trial], None]
@@ -50,8 +52,8 @@ def empty_at_first(trial: Trial) -> None:
     runtime = trial.make()
     require(isinstance(runtime, Runtime), "the runtime lacks a name or a method of the port")
     require(dict(runtime.list()) == {}, "a new runtime must run nothing")
-    runtime.stop(ONE)
-    require(list(runtime.logs(ONE)) == [], "what never ran has no log")
+    runtime.stop(trial.one.id)
+    require(list(runtime.logs(trial.one.id)) == [], "what never ran has no log")
     require(not runtime.probe("127.0.0.1:1"), "nobody is ready at an address nobody serves")
 
 
@@ -59,30 +61,32 @@ def starts_what_answers(trial: Trial) -> None:
     """Every replica that start returns is ready, has its own address, and is listed."""
     runtime = trial.make()
     try:
-        endpoints = runtime.start(ONE, trial.bundle, 2)
+        endpoints = runtime.start(trial.one, 2, LIMITS)
         require(len(set(endpoints)) == 2, "two replicas must answer at two addresses")
         require(all(map(runtime.probe, endpoints)), "start must return replicas that are ready")
-        require(dict(runtime.list()) == {ONE: endpoints}, "what runs must be listed by release")
-        require(any(runtime.logs(ONE)), "what runs must have a log")
+        require(
+            dict(runtime.list()) == {trial.one.id: endpoints}, "what runs must be listed by release"
+        )
+        require(any(runtime.logs(trial.one.id)), "what runs must have a log")
     finally:
-        runtime.stop(ONE)
+        runtime.stop(trial.one.id)
     require(dict(runtime.list()) == {}, "what was stopped must not be listed")
     require(not any(map(runtime.probe, endpoints)), "what was stopped must not answer")
-    runtime.stop(ONE)
+    runtime.stop(trial.one.id)
 
 
 def adopts_what_runs(trial: Trial) -> None:
     """Started again, by whomever, what runs is adopted; more replicas join those that run."""
     runtime, other = trial.make(), trial.make()
     try:
-        first = runtime.start(ONE, trial.bundle, 1)
-        require(other.start(ONE, trial.bundle, 1) == first, "what runs must be adopted")
-        both = other.start(ONE, trial.bundle, 2)
+        first = runtime.start(trial.one, 1, LIMITS)
+        require(other.start(trial.one, 1, LIMITS) == first, "what runs must be adopted")
+        both = other.start(trial.one, 2, LIMITS)
         require(both[:1] == first and len(both) == 2, "replicas must join those that run")
-        require(runtime.start(ONE, trial.bundle, 1) == first, "what runs must be adopted")
+        require(runtime.start(trial.one, 1, LIMITS) == first, "what runs must be adopted")
         require(dict(runtime.list()) == dict(other.list()), "all must see the same replicas")
     finally:
-        other.stop(ONE)
+        other.stop(trial.one.id)
     require(dict(runtime.list()) == {}, "what another stopped must not be listed")
 
 
@@ -90,21 +94,21 @@ def releases_are_apart(trial: Trial) -> None:
     """Stopping one release leaves the other one serving."""
     runtime = trial.make()
     try:
-        one, two = (runtime.start(r, trial.bundle, 1) for r in (ONE, TWO))
+        one, two = (runtime.start(r, 1, LIMITS) for r in (trial.one, trial.two))
         require(not set(one) & set(two), "two releases must answer at different addresses")
-        runtime.stop(ONE)
-        require(dict(runtime.list()) == {TWO: two}, "stopping one must leave the other")
+        runtime.stop(trial.one.id)
+        require(dict(runtime.list()) == {trial.two.id: two}, "stopping one must leave the other")
         require(runtime.probe(two[0]), "stopping one release must leave the other one serving")
     finally:
-        runtime.stop(ONE)
-        runtime.stop(TWO)
+        runtime.stop(trial.one.id)
+        runtime.stop(trial.two.id)
 
 
 def what_does_not_start_is_told(trial: Trial) -> None:
-    """A bundle that does not start raises, and leaves nothing running."""
+    """A release that does not start raises, and leaves nothing running."""
     runtime = trial.make()
-    law = "a bundle that does not start must raise RuntimeFailure"
-    require_raises(RuntimeFailure, law, runtime.start, ONE, trial.broken, 2)
+    law = "a release that does not start must raise RuntimeFailure"
+    require_raises(RuntimeFailure, law, runtime.start, trial.broken, 2, LIMITS)
     require(dict(runtime.list()) == {}, "a failed start must leave nothing running")
 
 

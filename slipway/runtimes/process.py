@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slipway.daemon import Daemon, answers
-from slipway.release import short
+from slipway.release import Release, short
+from slipway.terms import Limits
 
 
 class ProcessRuntime:
@@ -23,8 +24,8 @@ class ProcessRuntime:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def start(self, release_id: str, bundle: str, replicas: int) -> tuple[str, ...]:
-        """Start, or adopt, replicas that answer.
+    def start(self, release: Release, replicas: int, limits: Limits) -> tuple[str, ...]:
+        """Start, or adopt, replicas that answer. A plain process is held to no limits.
 
         Returns:
             Their ``host:port``, in the order of their numbers.
@@ -33,10 +34,10 @@ class ProcessRuntime:
             RuntimeFailure: a replica ended or did not answer in time; those that this call
                 started are stopped again.
         """
-        home = self.folder / short(release_id)
+        home = self.folder / short(release.id)
         home.mkdir(parents=True, exist_ok=True)
-        (home / "release").write_text(release_id)
-        command = [sys.executable, "-P", str(Path(bundle) / "serve.py")]
+        (home / "release").write_text(release.id)
+        command = [sys.executable, "-P", str(Path(release.locators["bundle"]) / "serve.py")]
         command += ["--host", "127.0.0.1", "--port", "0"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         daemons = [self._daemon(home, number) for number in range(replicas)]

@@ -15,7 +15,7 @@ from slipway.conformance import ledger_store, metric, runtime, strategy
 from slipway.evidence import Measure, QuantileMeasure
 from slipway.stores.sql_ledger import open_ledger
 from slipway.strategies import BUILT_IN, resolve
-from slipway.testing import FakeRuntime, MemoryLedger
+from slipway.testing import FakeRuntime, MemoryLedger, release
 
 Law = Callable[[Any], None]
 
@@ -59,6 +59,7 @@ TRIED: dict[type, set[str]] = {
         "slipway.evidence:QuantileMeasure",
     },
     ports.Runtime: {
+        "slipway.runtimes.docker:DockerRuntime",  # in e2e/test_containers.py
         "slipway.runtimes.process:ProcessRuntime",  # in model_server/test_process_runtime.py
         "slipway.testing:FakeRuntime",
     },
@@ -111,8 +112,9 @@ def test_a_measure_keeps_the_laws_of_its_metric(law: Law, kind: type[Measure]) -
 @pytest.mark.parametrize("law", runtime.LAWS, ids=lambda law: law.__name__)
 def test_the_fake_runtime_keeps_the_law(law: Law) -> None:
     """The public fake behaves as the real ones do."""
-    fake = FakeRuntime(broken=["broken"])
-    law(runtime.Trial(lambda: fake, "bundle", "broken"))
+    one, two, broken = (release(name) for name in ("one", "two", "broken"))
+    fake = FakeRuntime(broken=[broken.id])
+    law(runtime.Trial(lambda: fake, one, two, broken))
 
 
 @pytest.mark.parametrize("law", ledger_store.LAWS, ids=lambda law: law.__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from slipway.engine import connected
 from slipway.errors import RuntimeFailure
-from slipway.image.engine import connected
 
 
 @pytest.fixture

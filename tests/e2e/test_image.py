@@ -16,8 +16,8 @@ import pytest
 from real_prefect import until
 from small_bundle import Small, make
 
+from slipway.engine import connected
 from slipway.errors import RuntimeFailure
-from slipway.image.engine import connected
 from slipway.image.recipe import LABEL
 from slipway.release import Image
 from tasks.image import build, unavailable

@@ -47,7 +47,7 @@ def test_a_small_spec_is_completed_with_defaults() -> None:
     """What a team leaves out has a value that is safe."""
     spec = parse(raw(), FILE)
     assert [s.share for s in spec.rollout.steps] == [0.01, 0.05, 0.25, 0.5]
-    assert (spec.rollout.strategy, spec.runtime.name, spec.concurrency) == (
+    assert (spec.rollout.strategy, spec.runtime.kind, spec.concurrency) == (
         "canary", "process", "refuse",
     )  # fmt: skip
     assert spec.data.fixed_rows == "refuse"
@@ -112,7 +112,13 @@ def test_an_unknown_key_lists_the_known_ones(
             "csv, parquet, or your own as 'module:name'",
         ),
         ({"rollout": {"strategy": "yolo"}}, "rollout.strategy", "canary"),
-        ({"runtime": {"name": "cloud"}}, "runtime.name", "process"),
+        ({"runtime": {"kind": "cloud"}}, "runtime.kind", "docker, kubernetes, process, swarm"),
+        ({"runtime": {"limits": {"pids": 99}}}, "runtime", "another kind"),
+        (
+            {"runtime": {"kind": "docker", "limits": {"cpus": 0}}},
+            "runtime.limits.cpus",
+            "greater than 0",
+        ),
         ({"concurrency": "maybe"}, "concurrency", "'refuse' or 'wait'"),
         ({"data": {"features": []}}, "data.features", "at least 1"),
         ({"data": {"fixed_rows": "keep"}}, "data.fixed_rows", "'drop' or 'refuse'"),

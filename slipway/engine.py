@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 
 TIMEOUT = 600
 """Seconds that the engine may be silent: pip can be, while it downloads."""
+_NO_IMAGE = "set 'image.build: never' in slipway.yaml"
 
 
 @contextmanager
-def connected() -> Iterator[DockerClient]:
-    """The engine that ``DOCKER_HOST`` names, or this machine's.
+def connected(
+    address: str = "", *, timeout: float = TIMEOUT, instead: str = _NO_IMAGE
+) -> Iterator[DockerClient]:
+    """The engine at an address, else the one that ``DOCKER_HOST`` names, or this machine's.
+
+    Args:
+        address: such as ``unix:///run/docker.sock``; empty for the environment's.
+        timeout: seconds that it may be silent.
+        instead: what else a reader can do where none answers.
 
     Raises:
         RuntimeFailure: none answers, this user may not use it, or it ends while in use.
@@ -28,16 +36,18 @@ def connected() -> Iterator[DockerClient]:
     from docker.errors import DockerException
     from requests import RequestException
 
+    environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
+    where = environ.get("DOCKER_HOST", "the engine of this machine")
     try:
-        engine = docker.from_env(timeout=TIMEOUT)
+        engine = docker.from_env(timeout=int(timeout), environment=environ)
     except DockerException as error:
-        raise _unreachable(error) from error
+        raise _unreachable(error, where, instead) from error
     try:
         yield engine
     except (DockerException, RequestException) as error:
         raise RuntimeFailure(
             f"the Docker engine failed: {_words(error)}",
-            where=_address(),
+            where=where,
             do="see the engine's log",
         ) from error
     finally:
@@ -62,19 +72,19 @@ def base_image(engine: DockerClient, name: str) -> Image:
         ) from error
 
 
-def _unreachable(error: Exception) -> RuntimeFailure:
+def _unreachable(error: Exception, where: str, instead: str) -> RuntimeFailure:
     cause = _cause(error)
     if isinstance(cause, PermissionError):
         return RuntimeFailure(
             "this user may not use the Docker engine",
-            where=_address(),
+            where=where,
             do="have the user added to the engine's group ('docker'), or name another engine in "
-            "DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
+            f"DOCKER_HOST, or {instead}",
         )
     return RuntimeFailure(
         f"no Docker engine answers: {(cause and cause.strerror) or _words(error)}",
-        where=_address(),
-        do="start one, or name it in DOCKER_HOST, or set 'image.build: never' in slipway.yaml",
+        where=where,
+        do=f"start one, or name it in DOCKER_HOST, or {instead}",
     )
 
 
@@ -90,7 +100,3 @@ def _cause(error: BaseException | None) -> OSError | None:
 
 def _words(error: Exception) -> str:
     return " ".join(str(getattr(error, "explanation", None) or error).split())[:300]
-
-
-def _address() -> str:
-    return os.environ.get("DOCKER_HOST", "the engine of this machine")

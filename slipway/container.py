@@ -1,0 +1,115 @@
+"""What all runtimes of containers share: whose one is, its name, its image, its answer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slipway.daemon import answers
+from slipway.errors import RuntimeFailure
+from slipway.release import Image, Release, short
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+HOME, RELEASE, REPLICA, MODEL = (
+    f"slipway.{name}" for name in ("home", "release", "replica", "model")
+)
+PORT = 8080
+"""Where the image serves, inside."""
+HEALTH = "/ping"
+START_SECONDS = 60.0
+ENGINE_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+INSTEAD = "set 'runtime.kind: process' in slipway.yaml"
+_REMOTE = (".", ":")
+
+
+def scope(folder: Path) -> str:
+    """What marks a home's containers: drawn once, and kept in the runtime's folder."""
+    file = folder / "scope"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("x") as new:
+            new.write(secrets.token_hex(4))
+    except FileExistsError:
+        pass
+    while not (found := file.read_text()):  # another process has made it and not written it yet
+        time.sleep(LOOK_SECONDS)
+    return found
+
+
+def name(scope: str, release_id: str) -> str:
+    """The name of a release's containers or service: of this home alone, and a DNS label."""
+    return f"slipway-{scope}-{short(release_id)}"
+
+
+def labels(scope: str, release: Release) -> dict[str, str]:
+    """What is told of each container; only what carries our scope is ever touched."""
+    return {HOME: scope, RELEASE: release.id, MODEL: release.model}
+
+
+def sealed_image(engine: DockerClient, release: Release) -> str:
+    """The reference of a release's image, once the engine has just that image.
+
+    Raises:
+        RuntimeFailure: none was built, the engine has none, or it is another one.
+    """
+    from docker.errors import APIError
+
+    reference = release.locators.get("image", "")
+    if not reference:
+        raise RuntimeFailure(
+            f"release {short(release.id)} has no image",
+            where="image.build",
+            do=f"release again where a Docker engine answers, or {INSTEAD}",
+        )
+    try:
+        if any(mark in reference.partition("/")[0] for mark in _REMOTE):
+            engine.images.pull(reference)
+        found = engine.images.get(reference)
+    except APIError as error:
+        raise RuntimeFailure(
+            f"the engine does not have the image {reference}: {error.explanation}",
+            where=f"release {short(release.id)}",
+            do="load or pull it there ('docker load', 'docker pull'), or release again",
+        ) from error
+    if Image(release.bundle, str(found.id)).digest != release.image:
+        raise RuntimeFailure(
+            f"the engine's image {reference} is not the one that was released",
+            where=f"release {short(release.id)}",
+            do="remove it there and release again; find out who changed it",
+        )
+    return reference
+
+
+def await_answers(endpoints: Sequence[str], ended: Callable[[], Mapping[str, str]]) -> None:
+    """Wait until every endpoint is ready.
+
+    Args:
+        ended: gives what has ended meanwhile, by name, with its last lines.
+
+    Raises:
+        RuntimeFailure: one has ended, or does not answer in time.
+    """
+    deadline, waiting = time.monotonic() + START_SECONDS, list(endpoints)
+    while waiting := [e for e in waiting if not answers(e, HEALTH)]:
+        for who, lines in ended().items():
+            raise RuntimeFailure(
+                f"{who} ended; its last lines: {lines or 'none'}",
+                do="mend the cause and run the same again",
+            )
+        if time.monotonic() > deadline:
+            raise RuntimeFailure(
+                f"no answer from {', '.join(waiting)} within {START_SECONDS:g} s",
+                do="see 'slipway logs', then run the same again",
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def last_lines(log: bytes, count: int = 5) -> str:
+    """The end of a log, in one line."""
+    return " | ".join(log.decode(errors="replace").strip().splitlines()[-count:])

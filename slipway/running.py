@@ -1,0 +1,101 @@
+"""``slipway logs``, ``stop`` and ``render``: what runs for a home, in whichever runtime."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+from slipway.daemon import Daemon
+from slipway.errors import Refused, RuntimeFailure, UsageError
+from slipway.home import Home
+from slipway.ports import Runtime
+from slipway.release import short
+from slipway.rollout import ModelState, fold
+from slipway.runtimes import in_use, resolve
+from slipway.stores import existing_ledger
+from slipway.stores.sql_ledger import SqlLedger
+from slipway.terms import Terms
+
+
+def states(store: SqlLedger) -> dict[str, ModelState]:
+    """Every model's state."""
+    return {model: fold(model, store.entries(model)) for model in store.models()}
+
+
+def runtimes(home: Home) -> tuple[tuple[Terms, Runtime], ...]:
+    """Every runtime that this home's releases were ever launched on."""
+    try:
+        known = states(existing_ledger(home))
+    except Refused:  # nothing was released: only processes can be left of a launch
+        known = {}
+    return in_use((t for state in known.values() for t in state.terms.values()), home.run)
+
+
+def stop_all(home: Home) -> None:
+    """Stop every replica of a home.
+
+    Raises:
+        RuntimeFailure: a runtime does not answer; what runs elsewhere was stopped.
+    """
+    failed = None
+    for _, runs in runtimes(home):
+        try:
+            for release_id in list(runs.list()):
+                runs.stop(release_id)
+        except RuntimeFailure as error:
+            failed = error
+    if failed:
+        raise failed
+
+
+@click.command()
+def stop() -> None:
+    """End what runs for this home: gateway, replicas and the Prefect server it brought along."""
+    home = Home.of()
+    Daemon("the gateway", home.gateway, "/healthz").stop()
+    for left in (home.run / "validate").glob("*.json"):  # by a release that was killed
+        Daemon("a bundle's server", left, "/ping").stop()
+    try:
+        stop_all(home)
+    except RuntimeFailure as error:
+        click.echo(f"slipway: {error}", err=True)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tasks.prefect_server", "stop"])
+
+
+@click.command()
+@click.argument("name", metavar="MODEL|RELEASE")
+def logs(name: str) -> None:
+    """The last lines of the replicas of MODEL, or of one RELEASE by its id's beginning."""
+    home = Home.of()
+    for line in lines(home, existing_ledger(home), name):
+        click.echo(line)
+
+
+def lines(home: Home, store: SqlLedger, name: str) -> Iterator[str]:
+    """The log lines of a model's releases that run now, or of one release, under their names.
+
+    Raises:
+        UsageError: there is no such model or release, or nothing of it runs.
+    """
+    known = states(store)
+    release = "" if name in known else _release(store, name, known)
+    state = known[store.manifest(release).model if release else name]
+    for each in (release,) if release else state.needed:
+        terms = state.terms[each]
+        yield f"==> {state.model} {short(each)} ({terms.kind}) <=="
+        yield from resolve(terms.kind, home.run, terms.options).logs(each)
+
+
+def _release(store: SqlLedger, name: str, known: dict[str, ModelState]) -> str:
+    from slipway.errors import LedgerError
+
+    try:
+        return store.manifest(name).id
+    except LedgerError as error:
+        raise UsageError(
+            f"there is no model '{name}', and {error.what}",
+            do=f"known models: {', '.join(known) or 'none'}",
+        ) from error
