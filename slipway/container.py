@@ -25,7 +25,6 @@ START_SECONDS = 60.0
 ENGINE_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 INSTEAD = "set 'runtime.kind: process' in slipway.yaml"
-_REMOTE = (".", ":")
 
 
 def scope(folder: Path) -> str:
@@ -52,8 +51,13 @@ def labels(scope: str, release: Release) -> dict[str, str]:
     return {HOME: scope, RELEASE: release.id, MODEL: release.model}
 
 
-def sealed_image(engine: DockerClient, release: Release) -> str:
-    """The reference of a release's image, once the engine has just that image.
+def is_remote(reference: str) -> bool:
+    """Whether an image's reference names a registry, from which every node can get it."""
+    return any(mark in reference.partition("/")[0] for mark in ".:")
+
+
+def sealed_image(engine: DockerClient, release: Release) -> tuple[str, str]:
+    """The reference and the id of a release's image, once the engine has just that image.
 
     Raises:
         RuntimeFailure: none was built, the engine has none, or it is another one.
@@ -68,7 +72,7 @@ def sealed_image(engine: DockerClient, release: Release) -> str:
             do=f"release again where a Docker engine answers, or {INSTEAD}",
         )
     try:
-        if any(mark in reference.partition("/")[0] for mark in _REMOTE):
+        if is_remote(reference):
             engine.images.pull(reference)
         found = engine.images.get(reference)
     except APIError as error:
@@ -83,20 +87,23 @@ def sealed_image(engine: DockerClient, release: Release) -> str:
             where=f"release {short(release.id)}",
             do="remove it there and release again; find out who changed it",
         )
-    return reference
+    return reference, str(found.id)
 
 
-def await_answers(endpoints: Sequence[str], ended: Callable[[], Mapping[str, str]]) -> None:
-    """Wait until every endpoint is ready.
+def await_answers(
+    endpoints: Callable[[], Sequence[str]], count: int, ended: Callable[[], Mapping[str, str]]
+) -> None:
+    """Wait until so many endpoints are ready.
 
     Args:
+        endpoints: gives where replicas run by now.
         ended: gives what has ended meanwhile, by name, with its last lines.
 
     Raises:
         RuntimeFailure: one has ended, or does not answer in time.
     """
-    deadline, waiting = time.monotonic() + START_SECONDS, list(endpoints)
-    while waiting := [e for e in waiting if not answers(e, HEALTH)]:
+    deadline = time.monotonic() + START_SECONDS
+    while sum(answers(each, HEALTH) for each in endpoints()) < count:
         for who, lines in ended().items():
             raise RuntimeFailure(
                 f"{who} ended; its last lines: {lines or 'none'}",
@@ -104,9 +111,23 @@ def await_answers(endpoints: Sequence[str], ended: Callable[[], Mapping[str, str
             )
         if time.monotonic() > deadline:
             raise RuntimeFailure(
-                f"no answer from {', '.join(waiting)} within {START_SECONDS:g} s",
-                do="see 'slipway logs', then run the same again",
+                f"{count} replicas are wanted and do not all answer within {START_SECONDS:g} s",
+                where=", ".join(endpoints()) or "none runs yet",
+                do="see 'slipway logs' and that there is room for them, then run the same again",
             )
+        time.sleep(LOOK_SECONDS)
+
+
+def await_silence(endpoints: Sequence[str]) -> None:
+    """Wait until nobody answers at these endpoints any more.
+
+    Raises:
+        RuntimeFailure: one still answers after a while.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while left := [each for each in endpoints if answers(each, HEALTH)]:
+        if time.monotonic() > deadline:
+            raise RuntimeFailure(f"{', '.join(left)} still answers", do="stop it by hand")
         time.sleep(LOOK_SECONDS)
 
 

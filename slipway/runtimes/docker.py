@@ -62,13 +62,13 @@ class DockerRuntime:
         """
         made: dict[str, Container] = {}
         with self._engine() as engine:
-            image = shared.sealed_image(engine, release)
+            image, _ = shared.sealed_image(engine, release)
             settings = {**self._settings(engine, release), **_held(limits), "image": image}
             try:
                 running = [self._ensure(engine, settings, n, made) for n in range(replicas)]
                 endpoints = tuple(self._endpoint(each.attrs) for each in running)
                 before = {each.id: each.attrs["RestartCount"] for each in running}
-                shared.await_answers(endpoints, lambda: _ended(running, before))
+                shared.await_answers(lambda: endpoints, replicas, lambda: _ended(running, before))
             except BaseException:
                 for each in made.values():
                     each.remove(force=True)

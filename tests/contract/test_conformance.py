@@ -59,7 +59,8 @@ TRIED: dict[type, set[str]] = {
         "slipway.evidence:QuantileMeasure",
     },
     ports.Runtime: {
-        "slipway.runtimes.docker:DockerRuntime",  # in e2e/test_containers.py
+        "slipway.runtimes.docker:DockerRuntime",  # in e2e/test_docker_runtime.py
+        "slipway.runtimes.swarm:SwarmRuntime",  # in e2e/test_swarm_runtime.py
         "slipway.runtimes.process:ProcessRuntime",  # in model_server/test_process_runtime.py
         "slipway.testing:FakeRuntime",
     },
