@@ -29,12 +29,12 @@ lint: $(READY) ## Style, types and import rules
 	$(BIN)/lint-imports
 
 # The lock is complete, so pip resolves nothing (--no-deps) and takes only what the hashes allow.
-# Prefect's migrated database is made once here, so that a first run starts at once.
+# The migrated databases of Prefect and MLflow are made once here, so that a first run starts at once.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
-	$(BIN)/python -m tasks.prefect_server prepare > /dev/null
+	$(BIN)/python -m tasks.prepare > /dev/null
 	touch $(READY)
 
 lock: ## Resolve requirements.lock again (needs uv)

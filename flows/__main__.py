@@ -14,6 +14,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+from slipway import collector
 from slipway.errors import SlipwayError
 from slipway.home import Home
 
@@ -61,11 +62,25 @@ def main(name: str, parameters: str) -> int:
     return 0
 
 
+INSPECTORS = {"release": "tasks.suite", "demo": "tasks.suite", "watch": "tasks.drift"}
+LIBRARIES = {"release": ["skops.io", "mlflow.sklearn"], "demo": ["skops.io", "mlflow.sklearn"]}
+"""What a flow will need in any case, and what is slow to import, by the flow's name.
+
+skops comes first: its import looks through all modules that are loaded, for each of a thousand types.
+"""
+
+
 def _run(name: str, parameters: dict[str, Any], terminal: Terminal) -> Any:
+    from tasks import warm
     from tasks.prefect_server import connect
 
     server = connect(Home.of().root)  # before the first import of prefect
-    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    if name in INSPECTORS:
+        warm.start_early(INSPECTORS[name])
+    with collector.paused():
+        for library in LIBRARIES.get(name, ()):
+            importlib.import_module(library)
+        flow = getattr(importlib.import_module(f"flows.{name}"), name)
     server.ready()
     for handler in logging.getLogger().handlers:
         handler.addFilter(terminal)
@@ -77,4 +92,6 @@ def _run(name: str, parameters: dict[str, Any], terminal: Terminal) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}"))
+    code = main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}")
+    collector.done()
+    sys.exit(code)

@@ -57,5 +57,9 @@ class Home:
 
     def tracking_uri(self, declared: str) -> str:
         """The registry's address: what the spec declares, or SQLite in this folder."""
-        own = f"sqlite:///{self.root / 'mlflow.db'}"
-        return declared or os.environ.get("MLFLOW_TRACKING_URI") or own
+        return declared or os.environ.get("MLFLOW_TRACKING_URI") or self.own_tracking_uri
+
+    @property
+    def own_tracking_uri(self) -> str:
+        """The registry in this folder."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"

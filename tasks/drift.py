@@ -11,6 +11,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway import collector
 from tasks.warm import Warm, answer_one
 
 MODULE = "tasks.drift"
@@ -140,7 +141,8 @@ def _compare(reference: Any, current: Any, page: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import evidently
-    import evidently.presets  # noqa: F401
-
+    with collector.paused():
+        import evidently
+        import evidently.presets  # noqa: F401
     answer_one(run)
+    collector.done()

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from slipway import collector
 from tasks.prefect_server import HOST, IDLE_SECONDS, write_record
 
 Message = MutableMapping[str, Any]
@@ -61,10 +62,11 @@ def _held(path: Path) -> bool:
 
 
 async def _serve(folder: Path, listener: socket.socket, idle_seconds: float) -> None:
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with collector.paused():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    app = InUse(create_app(final=True))
+        app = InUse(create_app(final=True))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=3)
     )

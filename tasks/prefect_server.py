@@ -26,16 +26,12 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import importlib.metadata
 import json
 import os
-import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing, contextmanager
@@ -45,6 +41,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from slipway.errors import RuntimeFailure, UsageError
+from tasks import template
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0  # a first start on a slow machine, with every database migration to run
@@ -159,9 +156,7 @@ def stop(home: Path) -> bool:
 def prepare() -> Path:
     """Make the migrated, empty database that new homes start from; part of the set-up.
 
-    Prefect's 113 migrations take about 8 s of one core, on an empty database too. The result
-    depends on Prefect's version only, so one server is started and ended per virtual environment,
-    which also unpacks the UI.
+    A server is started and ended for it, which also unpacks the UI.
 
     Returns:
         The template's path.
@@ -169,32 +164,22 @@ def prepare() -> Path:
     Raises:
         RuntimeFailure: the server did not start or end.
     """
-    template = _template()
-    if template.exists():
-        return template
-    template.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=template.parent) as scratch:
-        home = Path(scratch)
-        server = connect(home, {**os.environ, "PREFECT_API_URL": ""})
-        try:
-            server.ready()
-        finally:
-            stop(home)
-        with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (home / "prefect" / "prefect.db").replace(template)
-    return template
+    return template.make("prefect", _migrated)
+
+
+def _migrated(scratch: Path) -> Path:
+    server = connect(scratch, {**os.environ, "PREFECT_API_URL": ""})
+    try:
+        server.ready()
+    finally:
+        stop(scratch)
+    return scratch / "prefect" / "prefect.db"
 
 
 def _folder(home: Path) -> Path:
     folder = (home / "prefect").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _template() -> Path:
-    version = importlib.metadata.version("prefect")
-    return Path(sys.prefix) / "share" / "slipway" / f"prefect-{version}.db"
 
 
 @contextmanager
@@ -242,20 +227,12 @@ def _find_or_start(folder: Path, environ: MutableMapping[str, str]) -> tuple[str
     with _locked(folder / "start.lock"), (folder / "alive.lock").open("a") as alive:
         if not _try_lock(alive):
             return str(_record(folder)["url"]), False
-        _copy_template(folder)
+        template.copy("prefect", folder / "prefect.db")
         with _listen(_last_port(folder)) as listener:
             url = f"http://{HOST}:{listener.getsockname()[1]}/api"
             write_record(folder, url, None)
             _spawn(folder, listener, alive, environ)
         return url, True
-
-
-def _copy_template(folder: Path) -> None:
-    template, database = _template(), folder / "prefect.db"
-    if template.exists() and not database.exists():
-        partial = folder / "prefect.db.partial"
-        shutil.copyfile(template, partial)
-        partial.replace(database)
 
 
 def _last_port(folder: Path) -> int:
@@ -308,7 +285,7 @@ def _health(url: str, timeout: float) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m tasks.prefect_server start|stop|status|prepare``, for SLIPWAY_HOME."""
+    """``python -m tasks.prefect_server start|stop|status``, for SLIPWAY_HOME."""
     home = Path(os.environ.get("SLIPWAY_HOME", ".slipway"))
     match arguments:
         case ["start"]:
@@ -317,10 +294,8 @@ def main(arguments: list[str]) -> int:
             print("ended" if stop(home) else "none was running")  # noqa: T201
         case ["status"]:
             print(json.dumps(status(home)))  # noqa: T201
-        case ["prepare"]:
-            print(prepare())  # noqa: T201
         case _:
-            raise UsageError(f"unknown arguments {arguments}", do="start, stop, status or prepare")
+            raise UsageError(f"unknown arguments {arguments}", do="start, stop or status")
     return 0
 
 

@@ -20,6 +20,7 @@ from slipway.home import Home
 from slipway.release import Bundle, Candidate, Report, Snapshot, Version, short
 from slipway.rollout import ModelState
 from slipway.spec import Spec
+from tasks import template
 from tasks.record import ledger
 
 if TYPE_CHECKING:
@@ -41,8 +42,30 @@ def client(home: Home, tracking_uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = home.tracking_uri(tracking_uri)
+    if uri == home.own_tracking_uri:
+        template.copy("mlflow", home.root / "mlflow.db")
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri)
+
+
+def prepare() -> Path:
+    """Make the migrated, empty database that new homes' registries start from.
+
+    Returns:
+        The template's path.
+    """
+    return template.make("mlflow", _migrated)
+
+
+def _migrated(scratch: Path) -> Path:
+    # The public way in, a client, would also write an experiment that names this scratch folder.
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    database = scratch / "mlflow.db"
+    engine = create_sqlalchemy_engine(f"sqlite:///{database}")
+    _initialize_tables(engine)
+    engine.dispose()
+    return database
 
 
 @task(name="open registry", cache_policy=NO_CACHE)

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway import collector
 from slipway.release import Check, Snapshot
 from tasks.warm import Warm, answer_one
 
@@ -69,7 +70,10 @@ def _check(result: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import great_expectations
+    with collector.paused():
+        import great_expectations
+        import pandas.io.parquet  # noqa: F401
 
-    great_expectations.get_context(mode="ephemeral")  # its lazy imports, before the data is there
+        great_expectations.get_context(mode="ephemeral")  # its lazy imports, before the data
     answer_one(run)
+    collector.done()

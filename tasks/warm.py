@@ -58,10 +58,18 @@ class Warm:
         self.child.wait()  # not communicate: that thread may be in it
 
 
+_early: dict[str, Warm] = {}
+
+
+def start_early(module: str) -> None:
+    """Start a module's process now, for the first ``warm`` block that asks for it."""
+    _early[module] = Warm(module)
+
+
 @contextmanager
 def warm(module: str) -> Iterator[Warm]:
     """A warming process, ended with the block."""
-    process = Warm(module)
+    process = _early.pop(module, None) or Warm(module)
     try:
         yield process
     finally:

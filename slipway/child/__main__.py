@@ -11,19 +11,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from slipway import collector
 from slipway.errors import SlipwayError
 
 
 def snapshot(request: Mapping[str, Any]) -> dict[str, Any]:
     """Freeze training data."""
-    from slipway.child.snapshot import take
+    with collector.paused():
+        import pyarrow.parquet  # noqa: F401
+
+        from slipway.child.snapshot import take
 
     return take(request)
 
 
 def train(request: Mapping[str, Any]) -> dict[str, Any]:
     """Fit and store a model."""
-    from slipway.child.train import train
+    with collector.paused():
+        import skops.io  # noqa: F401
+
+        from slipway.child.train import train
 
     return train(request)
 
@@ -63,3 +70,4 @@ def _wait_for_end(lifeline: int) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    collector.done()
