@@ -66,7 +66,7 @@ INSPECTORS = {"release": "tasks.suite", "demo": "tasks.suite", "watch": "tasks.d
 LIBRARIES = {"release": ["skops.io", "mlflow.sklearn"], "demo": ["skops.io", "mlflow.sklearn"]}
 """What a flow will need in any case, and what is slow to import, by the flow's name.
 
-skops comes first: its import looks through all modules that are loaded, for each of a thousand types.
+skops comes first: its import looks through all modules that are loaded, for each of its types.
 """
 
 
