@@ -19,6 +19,9 @@ from typing import Any
 from slipway.errors import Refused
 
 
+NICE = 10
+
+
 class Warm:
     """Such a process, waiting for its one request."""
 
@@ -32,6 +35,8 @@ class Warm:
             text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )
+        # Two cores are few at a start, and nobody waits for this one yet.
+        os.setpriority(os.PRIO_PROCESS, self.child.pid, NICE)
 
     def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """Send the request and wait for the answer.
