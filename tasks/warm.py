@@ -18,7 +18,6 @@ from typing import Any
 
 from slipway.errors import Refused
 
-
 NICE = 10
 
 
