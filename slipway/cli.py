@@ -26,6 +26,7 @@ ACTOR = click.option("--actor", default="", help="Who asks for it, for the ledge
 HEAVY = {
     "judge": "slipway.judge:command",
     "logs": "slipway.running:logs",
+    "render": "slipway.running:render",
     "stop": "slipway.running:stop",
 }
 

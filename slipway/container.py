@@ -51,6 +51,15 @@ def labels(scope: str, release: Release) -> dict[str, str]:
     return {HOME: scope, RELEASE: release.id, MODEL: release.model}
 
 
+def no_image(release: Release) -> RuntimeFailure:
+    """What is told where containers are asked for and no image was built."""
+    return RuntimeFailure(
+        f"release {short(release.id)} has no image",
+        where="image.build",
+        do=f"release again where a Docker engine answers, or {INSTEAD}",
+    )
+
+
 def is_remote(reference: str) -> bool:
     """Whether an image's reference names a registry, from which every node can get it."""
     return any(mark in reference.partition("/")[0] for mark in ".:")
@@ -66,11 +75,7 @@ def sealed_image(engine: DockerClient, release: Release) -> tuple[str, str]:
 
     reference = release.locators.get("image", "")
     if not reference:
-        raise RuntimeFailure(
-            f"release {short(release.id)} has no image",
-            where="image.build",
-            do=f"release again where a Docker engine answers, or {INSTEAD}",
-        )
+        raise no_image(release)
     try:
         if is_remote(reference):
             engine.images.pull(reference)

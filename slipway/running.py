@@ -75,18 +75,48 @@ def logs(name: str) -> None:
 
 
 def lines(home: Home, store: SqlLedger, name: str) -> Iterator[str]:
-    """The log lines of a model's releases that run now, or of one release, under their names.
+    """The log lines of what is chosen, each release's under its name."""
+    for each, terms in chosen(store, name):
+        yield f"==> {store.manifest(each).model} {short(each)} ({terms.kind}) <=="
+        yield from resolve(terms.kind, home.run, terms.options).logs(each)
+
+
+def chosen(store: SqlLedger, name: str) -> list[tuple[str, Terms]]:
+    """The releases that a model needs now, or one release, each with its terms.
 
     Raises:
-        UsageError: there is no such model or release, or nothing of it runs.
+        UsageError: there is no such model or release.
     """
     known = states(store)
     release = "" if name in known else _release(store, name, known)
     state = known[store.manifest(release).model if release else name]
-    for each in (release,) if release else state.needed:
-        terms = state.terms[each]
-        yield f"==> {state.model} {short(each)} ({terms.kind}) <=="
-        yield from resolve(terms.kind, home.run, terms.options).logs(each)
+    return [(each, state.terms[each]) for each in ((release,) if release else state.needed)]
+
+
+@click.group()
+def render() -> None:
+    """Print what a runtime would make, for GitOps."""
+
+
+@render.command()
+@click.argument("name", metavar="MODEL|RELEASE")
+@click.option("--namespace", default="", help="Default: as the spec said, or 'default'.")
+@click.option("--parent", default="", help="The cluster's Gateway, for an HTTPRoute.")
+def kubernetes(name: str, namespace: str, parent: str) -> None:
+    """Kubernetes manifests of the releases that MODEL needs now, or of one RELEASE."""
+    from slipway.manifests import text
+    from slipway.runtimes.kubernetes import KubernetesRuntime
+
+    home = Home.of()
+    store = existing_ledger(home)
+    given = {k: v for k, v in (("namespace", namespace), ("parent", parent)) if v}
+    made = []
+    for each, terms in chosen(store, name):
+        own = terms.options if terms.kind == "kubernetes" else {}
+        runs = KubernetesRuntime(home.run / "kubernetes", **{**own, **given})
+        made += runs.render(store.manifest(each), terms.replicas, terms.limits)
+    once = {(m["kind"], m["metadata"]["name"]): m for m in made}  # an HTTPRoute is the model's
+    click.echo(text(once.values()), nl=False)
 
 
 def _release(store: SqlLedger, name: str, known: dict[str, ModelState]) -> str:

@@ -61,6 +61,7 @@ TRIED: dict[type, set[str]] = {
     ports.Runtime: {
         "slipway.runtimes.docker:DockerRuntime",  # in e2e/test_docker_runtime.py
         "slipway.runtimes.swarm:SwarmRuntime",  # in e2e/test_swarm_runtime.py
+        "slipway.runtimes.kubernetes:KubernetesRuntime",  # in model_server/test_kubernetes_runtime
         "slipway.runtimes.process:ProcessRuntime",  # in model_server/test_process_runtime.py
         "slipway.testing:FakeRuntime",
     },
