@@ -3,10 +3,15 @@
 It says where it answers in an announcement (a JSON file with ``pid``, ``host``, ``port``) that it
 writes itself once it is ready. Pids are reused, so a pid counts as ours only while its command
 line names that announcement.
+
+Of two controllers that start it at once only one does: it inherits a lock (``flock``, beside the
+announcement) and holds it for its life. The kernel frees the lock when it dies, however it dies,
+so held means starting or running, and there is no stale file to guess about.
 """
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -16,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from slipway.errors import RuntimeFailure
 
@@ -48,7 +53,10 @@ class Daemon:
     @property
     def pid(self) -> int | None:
         """Its pid, while it lives."""
-        pid = _read(self.announcement).get("pid")
+        return self._own(self.announcement)
+
+    def _own(self, file: Path) -> int | None:
+        pid = _read(file).get("pid")
         return pid if pid and str(self.announcement) in _command_line(pid) else None
 
     @property
@@ -64,20 +72,23 @@ class Daemon:
     def spawn(
         self, command: Sequence[str], environ: Mapping[str, str]
     ) -> subprocess.Popen[bytes] | None:
-        """Start it, or adopt it where it answers already (then None). Does not wait."""
-        if self.answers():
-            return None
+        """Start it, or adopt the one that runs or starts already (then None). Does not wait."""
         self.announcement.parent.mkdir(parents=True, exist_ok=True)
-        self.announcement.unlink(missing_ok=True)
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
+        with self._lock.open("ab") as lock, self.log.open("ab") as log:
+            if not _taken(lock):
+                return None
+            self.announcement.unlink(missing_ok=True)
+            child = subprocess.Popen(
                 [*command, "--announce", str(self.announcement)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # it outlives us, and our Ctrl-C is not its own
+                pass_fds=(lock.fileno(),),
                 env=dict(environ),
             )
+            self._lock.write_text(json.dumps({"pid": child.pid}))
+            return child
 
     def wait(self, child: subprocess.Popen[bytes] | None) -> str:
         """Wait until it answers.
@@ -89,13 +100,17 @@ class Daemon:
             Its ``host:port``.
 
         Raises:
-            RuntimeFailure: it ended, or did not answer in time; its last lines are told.
+            RuntimeFailure: it ended, or did not answer in time and was ended; its last lines are
+                told.
         """
         deadline = time.monotonic() + self.start_seconds
         while not self.answers():
-            ended = child is not None and child.poll() is not None
-            if ended or time.monotonic() > deadline:
-                how = "ended" if ended else f"did not answer within {self.start_seconds:g} s"
+            gone = self._is_gone(child)
+            if gone or time.monotonic() > deadline:
+                how = "ended"
+                if not gone:
+                    how = f"did not answer within {self.start_seconds:g} s and was ended"
+                    _stop(child) if child else self.stop()
                 raise RuntimeFailure(
                     f"{self.name} {how}; its last lines: {' | '.join(self.tail(5)) or 'none'}",
                     where=str(self.log),
@@ -103,6 +118,17 @@ class Daemon:
                 )
             time.sleep(LOOK_SECONDS)
         return self.endpoint
+
+    @property
+    def _lock(self) -> Path:
+        return self.announcement.with_suffix(".lock")
+
+    def _is_gone(self, child: subprocess.Popen[bytes] | None) -> bool:
+        """Whether the process has ended that was started, here or by another controller."""
+        if child is not None:
+            return child.poll() is not None
+        with self._lock.open("ab") as lock:
+            return _taken(lock)
 
     def tail(self, lines: int) -> list[str]:
         """The last lines of its log."""
@@ -112,7 +138,7 @@ class Daemon:
 
     def stop(self) -> None:
         """End it: asked first, then made to. One that does not run is no error."""
-        pid = self.pid
+        pid = self.pid or self._own(self._lock)  # it may still be starting
         if pid is not None:
             _end(pid)
         self.announcement.unlink(missing_ok=True)
@@ -131,6 +157,20 @@ def answers(endpoint: str, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    """Take a lock for as long as the file, or what inherits it, is open; whether it was free."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
 
 
 def _read(announcement: Path) -> dict[str, Any]:
@@ -160,13 +200,13 @@ def _end(pid: int) -> None:
             return
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            if _gone(pid):
+            if ended(pid):
                 return
             time.sleep(LOOK_SECONDS)
     raise RuntimeFailure(f"process {pid} does not end", do="end it by hand")
 
 
-def _gone(pid: int) -> bool:
+def ended(pid: int) -> bool:
     """Whether a process has ended. Our own child is reaped; another's, unreaped, has no command."""
     try:
         reaped, _ = os.waitpid(pid, os.WNOHANG)

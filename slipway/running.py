@@ -56,8 +56,8 @@ def stop() -> None:
     """End what runs for this home: gateway, replicas and the Prefect server it brought along."""
     home = Home.of()
     Daemon("the gateway", home.gateway, "/healthz").stop()
-    for left in (home.run / "validate").glob("*.json"):  # by a release that was killed
-        Daemon("a bundle's server", left, "/ping").stop()
+    for left in (home.run / "validate").glob("*.lock"):  # by a release that was killed
+        Daemon("a bundle's server", left.with_suffix(".json"), "/ping").stop()
     try:
         stop_all(home)
     except RuntimeFailure as error:
