@@ -19,6 +19,7 @@ from slipway.home import Home
 
 if TYPE_CHECKING:
     from slipway.release import Release
+    from slipway.rollout import ModelState
     from slipway.stores.sql_ledger import SqlLedger
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
@@ -198,13 +199,11 @@ def demo() -> None:
 @JSON
 def status(as_json: bool) -> None:
     """What is live now, per model."""
-    from slipway import story
     from slipway.rollout import fold
 
     store = _ledger()
-    states = [fold(m, store.entries(m)) for m in store.models()]
     now = time.time()
-    rows = [{**story.status(s), "lease": story.lease(s, store.lease(s.model), now)} for s in states]
+    rows = [_status(store, fold(m, store.entries(m)), now) for m in store.models()]
     address = _gateway_address()
     if as_json:
         _dump({"models": rows, "gateway": address})
@@ -214,11 +213,23 @@ def status(as_json: bool) -> None:
     show.status(rows, _manifests(store, rows), address)
 
 
+def _status(store: SqlLedger, state: ModelState, now: float) -> dict[str, Any]:
+    from slipway import health, story
+
+    placed = {release: store.placed(release) for release in state.needed}
+    said = store.acknowledged(state.model)
+    return {
+        **story.status(state),
+        "lease": story.lease(state, store.lease(state.model), now),
+        **health.of(state, placed, said, now, health.probe),
+    }
+
+
 def _gateway_address() -> str:
     from slipway.daemon import Daemon
 
     daemon = Daemon("the gateway", Home.of().gateway, "/healthz")
-    return f"http://{daemon.endpoint}" if daemon.pid else ""
+    return f"http://{daemon.endpoint}" if daemon.answers() else ""
 
 
 @cli.command()

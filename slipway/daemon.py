@@ -144,12 +144,12 @@ class Daemon:
         self.announcement.unlink(missing_ok=True)
 
 
-def answers(endpoint: str, path: str) -> bool:
-    """Whether ``http://endpoint/path`` answers 200 within two seconds."""
+def answers(endpoint: str, path: str, seconds: float = 2.0) -> bool:
+    """Whether ``http://endpoint/path`` answers 200 in time."""
     host, _, port = endpoint.rpartition(":")
     if not port.isdigit():
         return False
-    connection = http.client.HTTPConnection(host, int(port), timeout=2.0)
+    connection = http.client.HTTPConnection(host, int(port), timeout=seconds)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

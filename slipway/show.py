@@ -64,9 +64,27 @@ def status(rows: Sequence[Mapping[str, Any]], manifests: Manifests, gateway: str
             screen.body(f"users get {arms(row['arms'], manifests)}")
         if row["lease"]:
             _lease(screen, row["lease"])
+        _health(screen, row, manifests)
         if row["last"]:
             change(screen, row["last"], manifests)
     screen.head(f"gateway: {gateway or 'not running here'}")
+
+
+def _health(screen: Screen, row: Mapping[str, Any], manifests: Manifests) -> None:
+    """Which replicas answer, and which gateways serve which route."""
+    for replica in row["replicas"]:
+        release, place = names(replica["release"], manifests), replica["endpoint"]
+        if replica["answers"]:
+            screen.body(f"{release} answers at {place}")
+        else:
+            what = f"does not answer at {place}" if place else "runs nowhere"
+            screen.body(f"{release} {what}; 'slipway advance {row['model']}' starts it", "red")
+    for gateway in row["gateways"]:
+        behind = gateway["route"] < (row["route"] or 0)
+        told = f"gateway {gateway['name']} serves route {gateway['route']}"
+        screen.body(f"{told}, not {row['route']} yet" if behind else told, "red" if behind else "")
+    if row["route"] and not row["gateways"]:
+        screen.body("no gateway has said lately that it serves this model", "red")
 
 
 def _lease(screen: Screen, lease: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from slipway.container import ENGINE_SECONDS, INSTEAD
 from slipway.daemon import LOOK_SECONDS, Daemon
 from slipway.engine import connected
 from slipway.errors import LedgerError, RolloutError, RuntimeFailure
+from slipway.health import GATEWAY_SILENT_SECONDS
 from slipway.home import Home
 from slipway.ledger import Draft
 from slipway.lifecycle import Event
@@ -29,7 +30,6 @@ from tasks.record import ledger
 
 DEFAULT_PORT = "8700"
 ACKNOWLEDGE_SECONDS = 10.0
-GATEWAY_SILENT_SECONDS = 8.0  # one that is alive acknowledges every five, and a look later
 
 
 def runtime(home: Home, terms: Terms) -> Runtime:

@@ -50,12 +50,14 @@ server.serve_forever(poll_interval=0.02)
 
 
 def command(tmp_path: Path, *more: str) -> list[str]:
+    """The server's command line."""
     script = tmp_path / "server.py"
     script.write_text(SERVER)
     return [sys.executable, str(script), *more]
 
 
 def starts(tmp_path: Path) -> int:
+    """How often a server was started in a folder."""
     return len((tmp_path / "starts").read_text().split())
 
 
