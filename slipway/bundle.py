@@ -28,7 +28,8 @@ from slipway.serving.manifest import NAME, Manifest
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_ENTRY = "slipway.serving.server"
+_ENTRIES = ("slipway.serving.server", "slipway.serving.pyfunc")
+"""What runs a bundle: its own server, and MLflow."""
 
 _SERVE = '''\
 """Serve this bundle: python serve.py --host 127.0.0.1 --port 8080 --announce FILE."""
@@ -173,10 +174,10 @@ def _fill(part: Path, manifest: Manifest, model_file: Path, code: Mapping[str, P
 
 @cache
 def _app() -> dict[str, Path]:
-    """The server's module and every module of Slipway that it imports, near or far."""
+    """What runs a bundle, and every module of Slipway that it imports, near or far."""
     root = Path(__file__).parent.parent
     found: dict[str, Path] = {}
-    queue = [_ENTRY]
+    queue = list(_ENTRIES)
     while queue:
         name = queue.pop()
         path = root.joinpath(*name.split("."))

@@ -1,4 +1,4 @@
-"""What runs, as against what the ledger says should: replicas, gateways, and whether they answer."""
+"""What runs, as against what should: replicas and gateways, and whether they answer."""
 
 from __future__ import annotations
 

@@ -195,6 +195,7 @@ def _model(candidate: Candidate, bundle: Bundle) -> Any:
         name="model",
         loader_module="slipway.serving.pyfunc",
         data_path=bundle.path,
+        code_paths=[str(Path(bundle.path) / "app" / "slipway")],
         signature=signature,
         pip_requirements=requirements,
     )
