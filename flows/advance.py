@@ -16,7 +16,7 @@ from slipway.rollout import ModelState, take
 from tasks.observe import lease_of, observe, renew
 from tasks.record import ledger, record, state_of
 from tasks.register import crown
-from tasks.serve import keep_up, settle
+from tasks.serve import keep_gateway, keep_up, settle
 
 RULE = "judge"
 
@@ -56,6 +56,7 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
 
 def tick(home: Home, model: str) -> ModelState:
     """Read the world, decide, write the world. Killed anywhere, the next one goes on."""
+    keep_gateway(home)
     state = state_of(home, model)
     if state.rollout is None:
         keep_up(home, state)

@@ -66,12 +66,23 @@ def gateway(home: Home) -> Daemon:
 
 @task(name="gateway", cache_policy=NO_CACHE)
 def ensure_gateway(home: Home) -> str:
-    """Start this home's gateway, or adopt the one that answers. Returns its ``host:port``."""
+    """Start this home's gateway, or adopt the one that answers. Returns its ``host:port``.
+
+    One that has died is started where it was, so that its users find it.
+    """
     daemon = gateway(home)
+    port = daemon.endpoint.rpartition(":")[2]
+    port = port or os.environ.get("SLIPWAY_GATEWAY_PORT", DEFAULT_PORT)
     command = [sys.executable, "-P", "-m", "slipway.serving.gateway", "--host", "127.0.0.1"]
-    command += ["--port", os.environ.get("SLIPWAY_GATEWAY_PORT", DEFAULT_PORT)]
-    command += ["--ledger", home.ledger_url, "--log", str(home.folder("log"))]
+    command += ["--port", port, "--ledger", home.ledger_url, "--log", str(home.folder("log"))]
     return daemon.wait(daemon.spawn(command, os.environ))
+
+
+def keep_gateway(home: Home) -> None:
+    """Start this home's gateway again if it has died. One that was stopped, or never ran, stays."""
+    if gateway(home).endpoint and gateway(home).pid is None:
+        get_run_logger().warning("the gateway has died: starting it again")
+        ensure_gateway(home)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
+            ours.close()
             self._become_worker(number, theirs)
         theirs.close()
         member = self._members[pid] = Member(number, pid, ours)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import yaml
 from small_project import MODEL, lay_down, strokes, table
 from workplace import Workplace
 
+from slipway.daemon import Daemon
+from slipway.home import Home
 from slipway.release import short
 
 
@@ -69,6 +73,19 @@ def test_advance_without_a_name_ticks_every_model(released: Workplace) -> None:
     assert f"{MODEL} is idle, stable is {stable}" in done.out
     assert all(f"{model} is " in done.out for model in released.ledger.models())
     assert released.heads()[MODEL] == head
+
+
+def test_advance_starts_a_gateway_again_that_has_died(released: Workplace) -> None:
+    """The scheduled tick brings it back where its users ask for it: at the same port."""
+    daemon = Daemon("the gateway", Home(released.root, "").gateway, "/healthz")
+    endpoint, pid = daemon.endpoint, daemon.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    done = released.press("advance")
+    assert done.code == 0, done.err
+    assert daemon.answers()
+    assert daemon.endpoint == endpoint
+    assert daemon.pid != pid
 
 
 def _hot(place: Workplace) -> Path:
