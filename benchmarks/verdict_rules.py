@@ -14,17 +14,15 @@ from scipy.stats import rankdata
 
 from benchmarks.verdict_traffic import MINUTES, Array, Traffic
 from slipway.inference import TRUSTED_UNITS, TUNED_UNITS
-from slipway.sequential import next_event
+from slipway.sequential import refuted
 
 
 @cache
 def boundary(share: float, alpha: float, most: int) -> Array:
     """The least of 0, 1, ... events in all that must be the candidate's to refute equality."""
-    need, least, found = math.log(1 / alpha), 0, []
+    least, found = 0, []
     for events in range(most + 1):
-        while least <= events and (
-            next_event(events - least, least, share, 1.0, above=True) < need
-        ):
+        while least <= events and not refuted(events - least, least, share, 1.0, alpha, above=True):
             least += 1
         found.append(least)
     return np.array(found)

@@ -20,6 +20,7 @@ from slipway.sequential import (
     next_event,
     normal_bound,
     normal_log_mixture,
+    refuted,
 )
 
 TRUSTED_UNITS = 20.0
@@ -55,17 +56,18 @@ class Comparison:
         figures: (stable's, candidate's) figure.
         effect: the candidate's less stable's.
         interval: its confidence sequence, or None where it has an open end.
-        log_e_worse: evidence that the candidate is beyond the border of worse.
-        log_e_no_worse: evidence that it is within the border of no worse.
-        log_e_better: evidence that it is better.
+        log_e: evidence that the candidate is beyond the border of worse.
+        worse, no_worse, better: whether it is surely beyond that border, surely within the border
+            of no worse, surely better.
     """
 
     figures: tuple[float, float]
     effect: float
     interval: tuple[float, float] | None
-    log_e_worse: float
-    log_e_no_worse: float
-    log_e_better: float
+    log_e: float
+    worse: bool
+    no_worse: bool
+    better: bool
 
 
 class Test(Protocol):
@@ -75,9 +77,25 @@ class Test(Protocol):
         """Log e-value of the candidate being above (below) the border, weighted."""
         ...
 
+    def decides(self, border: Border, alpha: float, *, above: bool) -> bool:
+        """Whether the candidate is surely above (below) the border: at alpha, weighted."""
+        ...
+
     def interval(self, alpha: float) -> tuple[float, float]:
         """The confidence sequence of the difference, each end at alpha, weighted."""
         ...
+
+
+class _ByWealth:
+    """A test that decides where its wealth reaches 1/alpha."""
+
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """See ``Test``."""
+        raise NotImplementedError
+
+    def decides(self, border: Border, alpha: float, *, above: bool) -> bool:
+        """See ``Test``."""
+        return self.log_e(border, above=above) >= math.log(1.0 / alpha)
 
 
 class CountTest:
@@ -87,13 +105,22 @@ class CountTest:
         self._stable, self._candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
         self._rate = self._stable.y / self._stable.n + seen.centre
         self._share, self._part = pair.share, part
+        self._counts = (self._stable.events, self._candidate.events)
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
         if border.shift != 0.0 or border.slope <= 0.0:
             return -math.inf
-        counts = (self._stable.events, self._candidate.events)
-        return next_event(*counts, self._share, border.slope, above=above) + math.log(self._part)
+        return next_event(*self._counts, self._share, border.slope, above=above) + math.log(
+            self._part
+        )
+
+    def decides(self, border: Border, alpha: float, *, above: bool) -> bool:
+        """See ``Test``."""
+        if border.shift != 0.0 or border.slope <= 0.0:
+            return False
+        part = alpha * self._part
+        return refuted(*self._counts, self._share, border.slope, part, above=above)
 
     @property
     def rare(self) -> bool:
@@ -116,7 +143,7 @@ class CountTest:
         return ends[0], ends[1]
 
 
-class FirstValueTest:
+class FirstValueTest(_ByWealth):
     """Exact: bets on the first measured value of each unit, for metrics with bounds."""
 
     def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
@@ -157,7 +184,7 @@ class Ratio:
         self.variance = self.dd / sums.n**2
 
 
-class NormalTest:
+class NormalTest(_ByWealth):
     """Asymptotic: the normal mixture on the difference of two ratios of totals.
 
     Its clock is the variance gathered so far, in units of one request's variance. While a unit
@@ -234,9 +261,10 @@ def compare(
         figures=figures,
         effect=figures[1] - figures[0],
         interval=_interval(seen, tests, pair, alpha) if intervals else None,
-        log_e_worse=_strongest(tests, worse, above=lower),
-        log_e_no_worse=_strongest(tests, no_worse, above=not lower),
-        log_e_better=_strongest(tests, EVEN, above=not lower),
+        log_e=_strongest(tests, worse, above=lower),
+        worse=_any(tests, worse, alpha, above=lower),
+        no_worse=_any(tests, no_worse, alpha, above=not lower),
+        better=_any(tests, EVEN, alpha, above=not lower),
     )
 
 
@@ -288,6 +316,10 @@ def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
     return max((t.log_e(border, above=above) for t in tests), default=-math.inf)
 
 
+def _any(tests: Sequence[Test], border: Border, alpha: float, *, above: bool) -> bool:
+    return any(t.decides(border, alpha, above=above) for t in tests)
+
+
 # Quantiles
 
 
@@ -306,9 +338,10 @@ def _compare_quantiles(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
         interval=_closed(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0]) if intervals else None,
-        log_e_worse=_strongest(worse, EVEN, above=lower),
-        log_e_no_worse=_strongest(no_worse, EVEN, above=not lower),
-        log_e_better=_strongest(level, EVEN, above=not lower),
+        log_e=_strongest(worse, EVEN, above=lower),
+        worse=_any(worse, EVEN, alpha, above=lower),
+        no_worse=_any(no_worse, EVEN, alpha, above=not lower),
+        better=_any(level, EVEN, alpha, above=not lower),
     )
 
 

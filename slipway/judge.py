@@ -95,6 +95,7 @@ def _answer(
         verdict = _at_once(seen, gates, arm, part)
         return [Look(1, seen.last, verdict)]
     when = Looks.parse(looks or f"every:{max(seen.count // 200, 1)}")
+    seen.refuse_crossed()
     return list(
         replay(
             seen.rows(), seen.measures, gates, when, baseline=baseline, candidate=arm, part=part,
@@ -112,6 +113,8 @@ def _at_once(seen: Observations, gates: Gates, arm: str, part: float) -> Verdict
     evidence = Gathering(seen.db, source, seen.measures).look(
         math.nextafter(seen.last, math.inf), {}
     )
+    if evidence.crossed:
+        seen.refuse_crossed()
     return judge(evidence, gates, part=part, candidate=arm, baseline=seen.arms[0])
 
 

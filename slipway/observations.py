@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slipway.errors import UsageError
-from slipway.evidence import Measure, QuantileMeasure
+from slipway.evidence import Measure
 from slipway.gates import Gate, Gates
 from slipway.metrics import measure_of
 
@@ -32,6 +32,7 @@ class Observations:
     """A checked file.
 
     Args:
+        path: its path.
         db: its connection, with the table ``observations`` of at (seconds), arm, unit, and v0,
             v1, ... for the gates in order.
         measures: what to measure for each gate.
@@ -42,11 +43,30 @@ class Observations:
     """
 
     db: duckdb.DuckDBPyConnection
+    path: Path
     measures: tuple[Measure, ...]
     arms: tuple[str, ...]
     dated: bool
     last: float
     count: int
+
+    def refuse_crossed(self) -> None:
+        """Stop at units in two arms.
+
+        Raises:
+            UsageError: there are some; it names one.
+        """
+        crossed, unit = _one(
+            self.db,
+            "SELECT count(*), min(unit) FROM (SELECT min(unit) AS unit FROM observations "
+            "GROUP BY hash(unit) HAVING min(arm) <> max(arm))",
+        )
+        if crossed:
+            raise UsageError(
+                f"{crossed} units are in two arms, '{unit}' for one",
+                where=str(self.path),
+                do="a unit keeps its arm: mend the assignment, or leave such units out",
+            )
 
     def rows(self, size: int = 50_000) -> Iterator[tuple[Any, ...]]:
         """(at, arm, unit, v0, v1, ...), oldest first; None where there is no value."""
@@ -84,10 +104,11 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
             where=str(path),
             do="mend the file; every row needs a time, an arm, a unit, and numbers",
         ) from error
-    last, count = _check_rows(db, path)
+    measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
+    last, count = _check_rows(db, path, gates, measures)
     arms = _check_arms(db, path, baseline)
-    measures = tuple(_measure(db, path, i, g) for i, g in enumerate(gates.gates))
-    return Observations(db, measures, arms, types["time"].startswith(_TIMES), last, count)
+    dated = types["time"].startswith(_TIMES)
+    return Observations(db, path, measures, arms, dated, last, count)
 
 
 def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
@@ -123,14 +144,21 @@ def _load(
     db.execute(f"CREATE {kind} observations AS SELECT {columns} FROM {source}")  # noqa: S608
 
 
-def _check_rows(db: duckdb.DuckDBPyConnection, path: Path) -> tuple[float, int]:
-    """Every row has its keys and comes after the one before; when the last came, how many."""
-    import numpy as np
+def _check_rows(
+    db: duckdb.DuckDBPyConnection, path: Path, gates: Gates, measures: Sequence[Measure]
+) -> tuple[float, int]:
+    """Every row has its keys, comes after the one before, and has fit values: in one pass.
 
-    count, whole = _one(
+    Returns:
+        When the last row came, and how many there are.
+    """
+    unfit = [_unfit(i, m) for i, m in enumerate(measures)]
+    wrong = "".join(f", count(*) FILTER ({test})" for test in unfit)
+    count, whole, back, last, *wrongs = _one(
         db,
-        'SELECT count(*), count(*) FILTER ("at" IS NOT NULL AND isfinite("at") AND arm IS NOT NULL '
-        "AND unit IS NOT NULL) FROM observations",
+        'SELECT count(*), count(*) FILTER ("at" IS NOT NULL AND isfinite("at") AND arm IS NOT NULL '  # noqa: S608
+        'AND unit IS NOT NULL), count(*) FILTER ("at" < before), max("at")'
+        f'{wrong} FROM (SELECT *, lag("at") OVER () AS before FROM observations)',
     )
     if not count:
         raise UsageError("the file has no rows", where=str(path), do="give it observations")
@@ -140,15 +168,31 @@ def _check_rows(db: duckdb.DuckDBPyConnection, path: Path) -> tuple[float, int]:
             where=str(path),
             do="leave out such rows, or fill them in",
         )
-    times = np.asarray(db.execute('SELECT "at" FROM observations').fetchnumpy()["at"])
-    back = np.flatnonzero(times[1:] < times[:-1])
-    if len(back):
+    if back:
+        row, _ = _first(db, '"at"', '"at" < before')
         raise UsageError(
-            f"times are out of order: row {back[0] + 2} is earlier than the row before it",
+            f"times are out of order: row {row} is earlier than the row before it",
             where=str(path),
             do="sort the rows by time",
         )
-    return float(times[-1]), int(count)
+    for i, gate in enumerate(gates.gates):
+        if wrongs[i]:
+            row, value = _first(db, f"v{i}", unfit[i])
+            raise UsageError(
+                f"metric '{gate.metric}' has the value {value:g} in row {row}",
+                where=str(path),
+                do=f"its values must be {_fit(measures[i])}, or empty where there is none",
+            )
+    return float(last), int(count)
+
+
+def _first(db: duckdb.DuckDBPyConnection, value: str, test: str) -> Sequence[Any]:
+    """The first row of which a test is true, and its value."""
+    return _one(
+        db,
+        f"SELECT min(row), arg_min({value}, row) FROM (SELECT *, row_number() OVER () AS row, "  # noqa: S608
+        f'lag("at") OVER () AS before FROM observations) WHERE {test}',
+    )
 
 
 def _check_arms(db: duckdb.DuckDBPyConnection, path: Path, baseline: str) -> tuple[str, ...]:
@@ -165,46 +209,34 @@ def _check_arms(db: duckdb.DuckDBPyConnection, path: Path, baseline: str) -> tup
             where=str(path),
             do="give it the observations of at least one other arm",
         )
-    crossed, unit = _one(
-        db,
-        "SELECT count(*), min(unit) FROM (SELECT unit FROM observations GROUP BY unit "
-        "HAVING min(arm) <> max(arm))",
-    )
-    if crossed:
-        raise UsageError(
-            f"{crossed} units are in two arms, '{unit}' for one",
-            where=str(path),
-            do="a unit keeps its arm: mend the assignment, or leave such units out",
-        )
     return (baseline, *(a for a in arms if a != baseline))
 
 
-def _measure(db: duckdb.DuckDBPyConnection, path: Path, i: int, gate: Gate) -> Measure:
-    """A gate's measure, once its column's values are found fit for it."""
+def _measure(i: int, gate: Gate) -> Measure:
     low, high = (0.0, 1.0) if gate.type == "rate" else (gate.low, gate.high)
-    measure = measure_of(gate, 1.0, f"v{i}", low, high)
-    if isinstance(measure, QuantileMeasure) and low is None:
-        low = 0.0
-    tests, told = [f"NOT isfinite(v{i})"], ["finite"]
-    if gate.type == "rate":
-        tests, told = [*tests, f"v{i} NOT IN (0, 1)"], ["0 or 1"]
-    tests += [f"v{i} < {low!r}"] if low is not None else []
-    tests += [f"v{i} > {high!r}"] if high is not None else []
-    if gate.type != "rate":
-        told += [f"at least {low:g}"] if low is not None else []
-        told += [f"at most {high:g}"] if high is not None else []
-    row, value = _one(
-        db,
-        f"SELECT min(row), arg_min(v{i}, row) FROM (SELECT v{i}, row_number() OVER () AS row "  # noqa: S608
-        f"FROM observations) WHERE {' OR '.join(tests)}",
-    )
-    if row is not None:
-        raise UsageError(
-            f"metric '{gate.metric}' has the value {value:g} in row {row}",
-            where=str(path),
-            do=f"its values must be {' and '.join(told)}, or empty where there is none",
-        )
-    return measure
+    if gate.type == "quantile" and low is None:
+        low = 0.0  # its histogram is logarithmic
+    return measure_of(gate, 1.0, f"v{i}", low, high)
+
+
+def _unfit(i: int, measure: Measure) -> str:
+    """SQL: whether a row's value is none that the measure may have."""
+    if measure.type == "rate":
+        return f"v{i} NOT IN (0, 1)"
+    tests = [f"NOT isfinite(v{i})"]
+    tests += [f"v{i} < {measure.low!r}"] if measure.low is not None else []
+    tests += [f"v{i} > {measure.high!r}"] if measure.high is not None else []
+    return " OR ".join(tests)
+
+
+def _fit(measure: Measure) -> str:
+    """What values a measure may have, in words."""
+    if measure.type == "rate":
+        return "finite and 0 or 1"
+    told = ["finite"]
+    told += [f"at least {measure.low:g}"] if measure.low is not None else []
+    told += [f"at most {measure.high:g}"] if measure.high is not None else []
+    return " and ".join(told)
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> Sequence[Any]:

@@ -53,7 +53,8 @@ class GateResult:
         effect: candidate's figure less stable's, in the metric's units; None if not measured.
         interval: its confidence sequence; each end holds at all looks with a chance of 1 - alpha.
             None where it has an open end.
-        e_value: the evidence that the candidate is worse than allowed; 1/alpha decides.
+        e_value: the evidence that the candidate is worse than allowed. 1/alpha decides; a rate
+            that is compared by counts may be decided from half of that (``sequential.refuted``).
         units: (stable, candidate) with the metric measured.
         margin: how much worse is still allowed at the next share, in the metric's units.
         alpha: the gate's part.
@@ -287,14 +288,14 @@ def _judge_gate(
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
         return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
     result = compare(seen, gate, pair, alpha, next_share, intervals)
-    outcome, told = _finding(gate, result, min(units), alpha, next_share)
+    outcome, told = _finding(gate, result, min(units), next_share)
     answer = GateResult(
         metric=gate.name,
         kind=gate.kind,
         outcome=outcome,
         effect=result.effect,
         interval=result.interval,
-        e_value=math.exp(min(result.log_e_worse, 690.0)),
+        e_value=math.exp(min(result.log_e, 690.0)),
         units=units,
         margin=_margin(gate, result.figures[0], next_share),
         alpha=alpha,
@@ -348,22 +349,19 @@ def _figures(gate: Gate, seen: Comparison, units: tuple[int, int]) -> str:
     )
 
 
-def _finding(
-    gate: Gate, seen: Comparison, units: int, alpha: float, next_share: float
-) -> tuple[Finding, str]:
-    need = math.log(1.0 / alpha)
+def _finding(gate: Gate, seen: Comparison, units: int, next_share: float) -> tuple[Finding, str]:
     margin = _margin(gate, seen.figures[0], next_share)
     allowed = f"a margin of {margin:.4g}"
     if gate.budget is not None:
         allowed += f" (the budget {gate.budget:g} at the next share {next_share:g})"
     if units < gate.min_units:
         return Finding.UNDECIDED, f"an arm has fewer than {gate.min_units} units"
-    if seen.log_e_worse >= need:
+    if seen.worse:
         beyond = gate.budget if gate.budget is not None else margin
         return Finding.WORSE, f"worse by more than {beyond:.4g}"
-    if seen.log_e_better >= need:
+    if seen.better:
         return Finding.BETTER, "better"
-    if seen.log_e_no_worse >= need:
+    if seen.no_worse:
         return Finding.NO_WORSE, f"no worse within {allowed}"
     return Finding.UNDECIDED, f"undecided at {allowed}"
 

@@ -84,6 +84,51 @@ class Batch:
             return f"CASE WHEN label_at <= {self.seen} THEN {expression} END"
         return expression
 
+    @property
+    def size(self) -> int:
+        """How many values are summed."""
+        return len(self.values)
+
+    def summed(self, rows: str) -> str:
+        """A query of n, y and f per unit and arm: how many, their sum, the first of them."""
+        sums = "".join(
+            f", count(v{i})::DOUBLE AS n{i}, coalesce(sum(v{i}), 0.0) AS y{i}, "
+            f"arg_min(v{i}, seen) AS f{i}"
+            for i in range(self.size)
+        )
+        return f"SELECT unit, arm, count(*) AS requests{sums} FROM ({rows}) GROUP BY unit, arm"
+
+
+@dataclass(frozen=True, slots=True)
+class TailBatch(Batch):
+    """One value, of which is summed whether it lies beyond each of some borders.
+
+    Args:
+        borders: SQL of one number each.
+    """
+
+    borders: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many values are summed."""
+        return len(self.borders)
+
+    def summed(self, rows: str) -> str:
+        """As of any batch, with one state per unit for all borders."""
+        beyond = [f"v0 > {border}" for border in self.borders]
+        counts = "".join(f", count(*) FILTER ({b}) AS y{i}" for i, b in enumerate(beyond))
+        bits = " + ".join(f"{1 << i} * ({b})::INTEGER" for i, b in enumerate(beyond))
+        told = "".join(
+            f", n AS n{i}, y{i}::DOUBLE AS y{i}, ((f >> {i}) & 1)::DOUBLE AS f{i}"
+            for i in range(self.size)
+        )
+        return (
+            f"SELECT unit, arm, requests{told} FROM (SELECT unit, arm, count(*) AS requests, "
+            f"count(v0)::DOUBLE AS n{counts}, arg_min({bits}, seen) AS f FROM ({rows}) "
+            "GROUP BY unit, arm)"
+        )
+
 
 class Gathering:
     """All evidence of some measures, growing look by look.
@@ -142,18 +187,13 @@ class Gathering:
         Args:
             also: statements that belong to it; ``{new}`` in them is the query of the new rows.
         """
-        table, size = f"kept.{batch.name}", range(len(batch.values))
+        table, size = f"kept.{batch.name}", range(batch.size)
         told = self._rows("SELECT until FROM kept.progress WHERE batch = $b", {"b": batch.name})
         if told and until <= told[0][0]:
             return  # an earlier look saw as much
         further = bool(told) and batch.late != "feedback"  # whose time of coming is not known
         new = self._values(batch, told[0][0] if further else self._source.since, until)
-        summed = "".join(
-            f", count(v{i})::DOUBLE AS n{i}, coalesce(sum(v{i}), 0.0) AS y{i}, "
-            f"arg_min(v{i}, seen) AS f{i}"
-            for i in size
-        )
-        units = f"SELECT unit, arm, count(*) AS requests{summed} FROM ({new}) GROUP BY unit, arm"
+        units = batch.summed(new)
         if further:
             merged = "".join(
                 f", sum(n{i}) AS n{i}, sum(y{i}) AS y{i}, arg_min(f{i}, part) AS f{i}" for i in size
@@ -246,18 +286,16 @@ class Gathering:
         threshold = self._threshold(name, measure, until)
         if threshold is None:
             return None
-        moved = [f"({threshold!r} * {a!r} + {b!r})" for a, b in (measure.worse, measure.no_worse)]
-        value, stable = _checked(measure), self._source.stable
-        tails = [
-            f"CASE WHEN {value} > CASE arm WHEN '{stable}' THEN {threshold!r} ELSE {border} END "
-            f"THEN 1 WHEN {value} IS NOT NULL THEN 0 END"
-            for border in (repr(threshold), *moved)
-        ]
+        moved = [threshold * a + b for a, b in (measure.worse, measure.no_worse)]
+        borders = tuple(
+            f"CASE arm WHEN '{self._source.stable}' THEN {threshold!r} ELSE {border!r} END"
+            for border in (threshold, *moved)
+        )
         self._read(
-            _alone(name, measure, (*tails, value)),
+            TailBatch(name, (_checked(measure),), _late(measure), measure.maturity, borders),
             until,
-            f"INSERT INTO kept.histogram SELECT '{name}', arm, floor(ln(greatest(v3, 1e-9)) / "
-            f"ln(1 + {WIDTH!r}))::BIGINT, count(v3) FROM ({{new}}) WHERE v3 IS NOT NULL "
+            f"INSERT INTO kept.histogram SELECT '{name}', arm, floor(ln(greatest(v0, 1e-9)) / "
+            f"ln(1 + {WIDTH!r}))::BIGINT, count(v0) FROM ({{new}}) WHERE v0 IS NOT NULL "
             "GROUP BY ALL",
         )
         level, worse, no_worse = (self._measured(name, i, (0.0, 1.0)) for i in range(3))
@@ -274,9 +312,8 @@ class Gathering:
         kept = self._rows("SELECT value FROM kept.thresholds WHERE measure = $m", {"m": name})
         if kept:
             return float(kept[0][0])
-        values = self._values(
-            _alone(name, measure, (_checked(measure),)), self._source.since, until
-        )
+        alone = Batch(name, (_checked(measure),), _late(measure), measure.maturity)
+        values = self._values(alone, self._source.since, until)
         count, value = self._rows(
             f"SELECT count(*), quantile_cont(v0, {measure.q!r}) FROM (SELECT v0 FROM ({values}) "
             f"WHERE v0 IS NOT NULL ORDER BY seen LIMIT {measure.first})"
@@ -303,10 +340,6 @@ def _late(measure: Measure) -> str:
     if _FEEDBACK.search(measure.sql()):
         return "feedback"
     return "label" if _LABEL.search(measure.sql()) else ""
-
-
-def _alone(name: str, measure: Measure, values: tuple[str, ...]) -> Batch:
-    return Batch(name, values, _late(measure), measure.maturity)
 
 
 def _checked(measure: Measure) -> str:

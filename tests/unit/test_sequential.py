@@ -14,13 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.sequential import (
+    EXACT_EVENTS,
+    SPARE,
     MeanComparison,
     count_ratio,
+    crossing,
     log_normal_cdf,
     mismatch,
     next_event,
     normal_bound,
     normal_log_mixture,
+    refuted,
 )
 
 SHARED = Path(os.environ.get("SLIPWAY_SHARED", Path(__file__).parents[3] / "shared"))
@@ -63,12 +67,60 @@ def test_counts_find_a_fourfold_rate_with_few_events() -> None:
     assert next_event(24, 2, 0.1, 1.0, above=True) < 0.0
 
 
+@pytest.mark.parametrize("above", [True, False])
+@pytest.mark.parametrize("odds", [0.01, 0.1 / 0.9, 1.0, 9.0])
+def test_the_chance_of_ever_crossing_a_bar_is_counted_right(odds: float, above: bool) -> None:
+    """Beside every path of nine events walked one by one; and Ville's bound is never passed."""
+    bar, p = math.log(8.0), odds / (1.0 + odds)
+    share = p if above else 1.0 - p
+    ended = 0.0
+    for path in product((0, 1), repeat=9):
+        counts = [(n - sum(path[:n]), sum(path[:n])) for n in range(10)]
+        told = counts if above else [pair[::-1] for pair in counts]
+        if any(next_event(*pair, share, 1.0, above=above) >= bar for pair in told):
+            ended += p ** sum(path) * (1.0 - p) ** (9 - sum(path))
+    assert ended <= crossing(odds, bar, above=above) <= math.exp(-bar) * (1.0 + 1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(0.005, 0.95),
+    st.floats(-1.5, 1.5).map(math.exp),
+    st.sampled_from([0.05, 0.0225, 0.005]),
+    st.booleans(),
+)
+def test_refuting_before_the_wealth_is_there_stays_within_alpha(
+    share: float, ratio: float, alpha: float, above: bool
+) -> None:
+    """The lowest wealth that decides is reached with a chance of at most alpha, at all looks."""
+    decided = [
+        next_event(n - k, k, share, ratio, above=above)
+        for n in range(0, 40, 3)
+        for k in range(n + 1)
+        if refuted(n - k, k, share, ratio, alpha, above=above)
+    ]
+    if decided:
+        lowest = min(decided)
+        assert lowest >= math.log(1.0 / alpha) - SPARE
+        odds = share * ratio / (1.0 - share)
+        assert crossing(odds if above else 1.0 / odds, lowest, above=above) <= alpha
+
+
+def test_many_events_decide_by_their_wealth_alone() -> None:
+    """Beyond the events that are counted out, the bar is 1/alpha again."""
+    wealth = next_event(EXACT_EVENTS, 60, 0.1, 1.0, above=True)
+    assert refuted(EXACT_EVENTS, 60, 0.1, 1.0, math.exp(-wealth), above=True)
+    assert not refuted(EXACT_EVENTS, 60, 0.1, 1.0, math.exp(-wealth - 0.01), above=True)
+
+
 def test_the_ratio_s_interval_is_what_counts_have_not_refuted() -> None:
-    """Each end is where the e-value reaches 1/alpha; nothing seen leaves it open."""
+    """Each end is the last ratio that is refuted; nothing seen leaves it open."""
     low, high = (count_ratio(100, 30, 0.1, 0.05, upper=u) for u in (False, True))
     assert low < 30 / 100 * 9 < high
-    assert next_event(100, 30, 0.1, low, above=True) == pytest.approx(math.log(20), abs=1e-6)
-    assert next_event(100, 30, 0.1, high, above=False) == pytest.approx(math.log(20), abs=1e-6)
+    assert refuted(100, 30, 0.1, low, 0.05, above=True)
+    assert not refuted(100, 30, 0.1, 1.02 * low, 0.05, above=True)
+    assert refuted(100, 30, 0.1, high, 0.05, above=False)
+    assert not refuted(100, 30, 0.1, high / 1.02, 0.05, above=False)
     assert count_ratio(0, 0, 0.1, 0.05, upper=True) == math.inf
     assert count_ratio(0, 0, 0.1, 0.05, upper=False) == 0.0
 
