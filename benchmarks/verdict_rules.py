@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from benchmarks.verdict_traffic import MINUTES, Array, Traffic
-from slipway.inference import TRUSTED_UNITS, TUNED_UNITS
+from slipway.inference import TRUSTED_UNITS, TUNED
 from slipway.sequential import refuted
 
 
@@ -62,8 +62,11 @@ def normal_log_e(sums: Array) -> tuple[Array, Array]:
         effective = np.nan_to_num(np.minimum(3 * dd_s**2 / d4_s, 3 * dd_c**2 / d4_c))
         v = dd_s * dd_c / (dd_s + dd_c) / variance
         z = (y_c / n_c - y_s / n_s) / np.sqrt(dd_s / n_s**2 + dd_c / n_c**2)
-        s = z * np.sqrt(v / (v + TUNED_UNITS))
-        log_e = 0.5 * np.log(TUNED_UNITS / (v + TUNED_UNITS)) + s * s / 2 + np.log(2 * ndtr(s))
+        log_e = np.full(v.shape, -np.inf)
+        for rho, part in TUNED:
+            s = z * np.sqrt(v / (v + rho))
+            one = 0.5 * np.log(rho / (v + rho)) + s * s / 2 + np.log(2 * part * ndtr(s))
+            log_e = np.logaddexp(log_e, one)
     return np.where(np.isfinite(log_e), log_e, -np.inf), effective
 
 

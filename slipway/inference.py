@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from slipway.boundaries import bernoulli_interval
+from slipway.boundaries import bernoulli_interval, root
 from slipway.evidence import Measured, Sums, Tails, bin_edges
 from slipway.gates import Border, Gate
 from slipway.sequential import (
     MeanComparison,
     count_ratio,
+    log_sum_exp,
     next_event,
     normal_bound,
     normal_log_mixture,
@@ -27,11 +28,13 @@ TRUSTED_UNITS = 20.0
 """Effective units of each arm, per nat of log(1/alpha), from which the normal approximation
 speaks: the smaller alpha, the further into its tails it is believed."""
 
-TUNED_UNITS = 10.0
-"""The rho of the normal mixture, in units: tightest near ten times as many."""
+TUNED = ((10.0, 0.4), (100.0, 0.25), (1_000.0, 0.2), (10_000.0, 0.15))
+"""The normal mixtures that the purse is spread over: each a rho in units, tightest near ten times
+as many, and its part. So a hundred units are judged nearly as well as a hundred thousand."""
 
-COUNTED = 0.9
-"""The part of a rate's alpha that goes to the test of counts, where that applies."""
+COUNTED, COUNTED_IF_HIGHER = 0.9, 0.5
+"""The part of a rate's alpha that goes to the test of counts, where that applies. Errors are rare,
+and counts say most of them; successes, for which higher is better, seldom are."""
 
 RARE = 0.1
 """The part of units with an event up to which a ratio of such units is that of the rates."""
@@ -59,6 +62,8 @@ class Comparison:
         log_e: evidence that the candidate is beyond the border of worse.
         worse, no_worse, better: whether it is surely beyond that border, surely within the border
             of no worse, surely better.
+        lacks: where no test may be trusted yet: the effective units of the arm that has fewer, and
+            how many it needs.
     """
 
     figures: tuple[float, float]
@@ -68,6 +73,7 @@ class Comparison:
     worse: bool
     no_worse: bool
     better: bool
+    lacks: tuple[float, float] | None = None
 
 
 class Test(Protocol):
@@ -104,7 +110,7 @@ class CountTest:
     def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
         self._stable, self._candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
         self._rate = self._stable.y / self._stable.n + seen.centre
-        self._share, self._part = pair.share, part
+        self._share, self.part = pair.share, part
         self._counts = (self._stable.events, self._candidate.events)
 
     def log_e(self, border: Border, *, above: bool) -> float:
@@ -112,14 +118,14 @@ class CountTest:
         if border.shift != 0.0 or border.slope <= 0.0:
             return -math.inf
         return next_event(*self._counts, self._share, border.slope, above=above) + math.log(
-            self._part
+            self.part
         )
 
     def decides(self, border: Border, alpha: float, *, above: bool) -> bool:
         """See ``Test``."""
         if border.shift != 0.0 or border.slope <= 0.0:
             return False
-        part = alpha * self._part
+        part = alpha * self.part
         return refuted(*self._counts, self._share, border.slope, part, above=above)
 
     @property
@@ -132,7 +138,7 @@ class CountTest:
     def interval(self, alpha: float) -> tuple[float, float]:
         """The difference: stable's rate times (the ratio less 1), with both at their ends."""
         s, c = self._stable, self._candidate
-        mine, rest = alpha * self._part, alpha * (1.0 - self._part) / 2.0
+        mine, rest = alpha * self.part, alpha * (1.0 - self.part) / 2.0
         low, high = bernoulli_interval(s.events, s.units, rest, s.units)
         scale = self._rate / (s.events / s.units)  # from units with an event to events of requests
         ends = []
@@ -184,6 +190,19 @@ class Ratio:
         self.variance = self.dd / sums.n**2
 
 
+def _wealth(s: float, v: float) -> float:
+    """Log wealth of the mixtures of ``TUNED`` together, one-sided."""
+    logs = [math.log(p) + normal_log_mixture(s, v, rho, one_sided=True) for rho, p in TUNED]
+    return log_sum_exp(logs)
+
+
+def _bound(v: float, alpha: float) -> float:
+    """The sum at which ``_wealth`` reaches 1/alpha."""
+    # Any one of them would need its part of alpha alone; together they need no more.
+    most = min(normal_bound(v, alpha * part, rho, one_sided=True) for rho, part in TUNED)
+    return root(lambda s: _wealth(s, v) - math.log(1.0 / alpha), 0.0, most)
+
+
 class NormalTest(_ByWealth):
     """Asymptotic: the normal mixture on the difference of two ratios of totals.
 
@@ -208,8 +227,13 @@ class NormalTest(_ByWealth):
 
     def trusted(self, alpha: float) -> bool:
         """Whether both arms have units enough for this alpha."""
+        have, need = self.effective(alpha)
+        return self._clock > 0.0 and have >= need
+
+    def effective(self, alpha: float) -> tuple[float, float]:
+        """The effective units of the arm that has fewer, and how many it needs."""
         need = TRUSTED_UNITS * math.log(1.0 / (alpha * self._part))
-        return self._clock > 0.0 and min(self._c.effective, self._s.effective) >= need
+        return min(self._c.effective, self._s.effective), need
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
@@ -218,8 +242,7 @@ class NormalTest(_ByWealth):
         gap = (c.mean + self._centre - stable) * (1.0 if above else -1.0)
         z = gap / math.sqrt(c.variance + border.slope**2 * s.variance)
         v = self._clock
-        wealth = normal_log_mixture(z * math.sqrt(v), v, TUNED_UNITS, one_sided=True)
-        return wealth + math.log(self._part)
+        return _wealth(z * math.sqrt(v), v) + math.log(self._part)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """See ``Test``."""
@@ -230,8 +253,7 @@ class NormalTest(_ByWealth):
     def radius(self, alpha: float) -> float:
         """Standard errors from the middle to either end of the interval."""
         v = self._clock
-        bound = normal_bound(v, alpha * self._part, TUNED_UNITS, one_sided=True)
-        return bound / math.sqrt(v)
+        return _bound(v, alpha * self._part) / math.sqrt(v)
 
 
 def compare(
@@ -265,6 +287,7 @@ def compare(
         worse=_any(tests, worse, alpha, above=lower),
         no_worse=_any(tests, no_worse, alpha, above=not lower),
         better=_any(tests, EVEN, alpha, above=not lower),
+        lacks=None if tests else NormalTest(seen, pair, 1.0).effective(alpha),
     )
 
 
@@ -276,8 +299,8 @@ def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
     """
     bounded = seen.low is not None and seen.high is not None
     if gate.type == "rate" and gate.relative is not None:
-        normal = NormalTest(seen, pair, 1.0 - COUNTED)
-        count = CountTest(seen, pair, COUNTED)
+        counted = COUNTED if gate.lower_is_better else COUNTED_IF_HIGHER
+        normal, count = NormalTest(seen, pair, 1.0 - counted), CountTest(seen, pair, counted)
         return [count, normal] if normal.trusted(alpha) else [count]
     normal = NormalTest(seen, pair, 0.5 if bounded else 1.0)
     if normal.trusted(alpha):
@@ -304,7 +327,7 @@ def _interval_of_counted(
 ) -> tuple[float, float] | None:
     if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
         return ends
-    rest = (1.0 - COUNTED) / 2.0
+    rest = (1.0 - count.part) / 2.0
     normal = NormalTest(seen, pair, rest)
     if normal.trusted(alpha):
         return normal.interval(alpha)
@@ -313,7 +336,7 @@ def _interval_of_counted(
 
 
 def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
-    return max((t.log_e(border, above=above) for t in tests), default=-math.inf)
+    return max((t.log_e(border, above=above) for t in tests), default=0.0)
 
 
 def _any(tests: Sequence[Test], border: Border, alpha: float, *, above: bool) -> bool:
@@ -364,7 +387,7 @@ def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:
     effect = max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
     se = math.sqrt(seen.q * (1.0 - seen.q) * effect / sums.n)
     v = float(sums.units)
-    return se * normal_bound(v, alpha / 2, TUNED_UNITS, one_sided=True) / math.sqrt(v)
+    return se * _bound(v, alpha / 2) / math.sqrt(v)
 
 
 def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:

@@ -160,7 +160,8 @@ def _show(answers: dict[str, Look], seen: Observations) -> None:
         outcome = click.style(verdict.outcome.replace("_", " "), fg=_COLOURS[verdict.outcome])
         when = f", decided at {told['decided_at']}" if told["decided_at"] is not None else ""
         click.echo(f"{arm} against {seen.arms[0]}: {outcome} at look {look.number}{when}")
-        click.echo(f"  {verdict.reason}")
+        if not any(g.reason in verdict.reason for g in verdict.gates):
+            click.echo(f"  {verdict.reason}")
         if verdict.more_units:
             click.echo(f"  a decision needs about {verdict.more_units} more units of {arm}")
         for gate in verdict.gates:

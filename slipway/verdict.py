@@ -299,7 +299,7 @@ def _judge_gate(
         units=units,
         margin=_margin(gate, result.figures[0], next_share),
         alpha=alpha,
-        reason=f"{_figures(gate, result, units)}: {told}",
+        reason=f"{_figures(gate, result, units, pair.baseline)}: {told}",
         more_units=_more(gate, result, candidate, next_share)
         if outcome is Finding.UNDECIDED
         else None,
@@ -340,11 +340,11 @@ def _margin(gate: Gate, stable: float, next_share: float) -> float:
     return gate.absolute if gate.absolute is not None else (gate.budget or 0.0) / next_share
 
 
-def _figures(gate: Gate, seen: Comparison, units: tuple[int, int]) -> str:
+def _figures(gate: Gate, seen: Comparison, units: tuple[int, int], baseline: str) -> str:
     interval = seen.interval
     span = f", in [{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
     return (
-        f"{gate.name} {seen.figures[1]:.4g} against stable's {seen.figures[0]:.4g} "
+        f"{gate.name} {seen.figures[1]:.4g} against {baseline}'s {seen.figures[0]:.4g} "
         f"({seen.effect:+.3g}{span}; {units[1]} against {units[0]} units)"
     )
 
@@ -363,6 +363,12 @@ def _finding(gate: Gate, seen: Comparison, units: int, next_share: float) -> tup
         return Finding.BETTER, "better"
     if seen.no_worse:
         return Finding.NO_WORSE, f"no worse within {allowed}"
+    if seen.lacks is not None:
+        have, need = seen.lacks
+        return Finding.UNDECIDED, (
+            f"undecided: without bounds (low, high) it takes {need:.0f} effective units of an arm, "
+            f"and there are {have:.0f}: few units, or a few very large ones"
+        )
     return Finding.UNDECIDED, f"undecided at {allowed}"
 
 
