@@ -72,6 +72,8 @@ class Gate:
         coverage: the part of each arm's mature requests that must have a value.
         weight: its part of alpha.
         options: arguments of the metric's class.
+        query: PromQL of a mean that lives in a Prometheus, one series per arm
+            (``slipway judge --prometheus``).
     """
 
     metric: str
@@ -90,6 +92,7 @@ class Gate:
     coverage: float = 0.0
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    query: str | None = None
 
     @property
     def name(self) -> str:
@@ -226,6 +229,11 @@ GATE_KEYS: dict[str, Rule] = {
     "coverage": _PART,
     "weight": _POSITIVE,
     "options": (lambda v: isinstance(v, Mapping), "a table", {"type": "object"}),
+    "query": (
+        lambda v: isinstance(v, str) and bool(v.strip()),
+        "a PromQL query",
+        {"type": "string", "minLength": 1},
+    ),
 }
 REQUIRED = ("metric", "kind", "type", "direction")
 
@@ -291,6 +299,11 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
         faults.append(f"{path}: give a margin or a budget, and not both")
     if (gate.get("type") == "quantile") != ("q" in gate):
         faults.append(f"{path}.q: a quantile gate has it, and no other")
+    if "query" in gate and gate.get("type") != "mean":
+        faults.append(
+            f"{path}.type: found {gate.get('type')!r} (allowed with a query: mean; a rate or "
+            "quantile of a window is one number, with low and high as its bounds)"
+        )
     low: Any = gate.get("low")
     high: Any = gate.get("high")
     if _number(low) and _number(high) and low >= high:

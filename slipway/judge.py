@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not_measu
 
 
 @click.command("judge")
-@click.argument("observations", type=click.Path(path_type=Path))
+@click.argument("observations", required=False, type=click.Path(path_type=Path))
 @click.option("--gates", required=True, type=click.Path(path_type=Path), help="A gates.toml.")
 @click.option("--baseline", default="stable", show_default=True, help="The arm to compare with.")
 @click.option(
@@ -34,24 +35,45 @@ _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not_measu
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the looks into this PNG file.")
 @click.option("--exit-code", is_flag=True, help="1 fail, 3 inconclusive, 4 not measured.")
+@click.option("--prometheus", metavar="URL", help="Ask the gates' queries of this server instead.")
+@click.option("--start", help="With --prometheus: from when, as in 2026-01-31T12:00:00Z.")
+@click.option("--end", help="With --prometheus: until when.")
+@click.option("--step", default="60s", show_default=True, help="With --prometheus: each window.")
 def command(
-    observations: Path,
+    *,
+    observations: Path | None,
     gates: Path,
     baseline: str,
     looks: str | None,
     as_json: bool,
     plot: Path | None,
     exit_code: bool,
+    prometheus: str | None,
+    start: str | None,
+    end: str | None,
+    step: str,
 ) -> None:
     """Judge the arms in OBSERVATIONS (CSV or Parquet: time, arm, unit, one column per metric).
 
-    Every verdict is valid at every look. Exit code 0 when it could judge, whatever the outcome
+    Every verdict is valid at every look. With --prometheus it judges windows instead of units,
+    which claims less. Exit code 0 when it could judge, whatever the outcome
     (see --exit-code), 2 for wrong usage or input.
     """
-    from slipway.observations import read
+    from slipway.observations import ask, read
 
     chosen = load(gates)
-    seen = read(observations, chosen, baseline)
+    if (observations is None) == (prometheus is None):
+        raise UsageError(
+            "there is nothing to judge, or two things",
+            do="give either a file of observations or --prometheus URL",
+        )
+    if observations is not None:
+        seen = read(observations, chosen, baseline)
+    else:
+        # Windows are as many in every arm: they say nothing of the split of users.
+        chosen = replace(chosen, policy=replace(chosen.policy, shares={}))
+        when = {"start": _when("--start", start), "end": _when("--end", end)}
+        seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
     answers = {arm: _answer(seen, chosen, arm, looks, bool(plot)) for arm in seen.arms[1:]}
     if plot:
         from slipway.plot import draw
@@ -63,6 +85,29 @@ def command(
     else:
         _show({arm: found[-1] for arm, found in answers.items()}, seen)
     sys.exit(EXIT_CODES[Outcome(told["outcome"])] if exit_code else 0)
+
+
+def _when(option: str, told: str | None) -> float:
+    """Seconds since 1970 of a moment in ISO 8601; without a zone it is UTC."""
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(told or "")
+    except ValueError as error:
+        raise UsageError(
+            f"{option} is {told!r}, and no moment", do="give one such as 2026-01-31T12:00:00Z"
+        ) from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _step(told: str) -> float:
+    try:
+        seconds = float(told.removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < math.inf:
+        raise UsageError(f"--step is {told!r}, and no length of time", do="give one such as 60s")
+    return seconds
 
 
 def load(path: Path) -> Gates:
@@ -139,6 +184,7 @@ def _tell(look: Look, seen: Observations) -> dict[str, Any]:
         "decided_at": moment(look.at, seen.dated) if decided else None,
         "looks": look.number,
         "units": {"stable": verdict.units[0], "candidate": verdict.units[1]},
+        "unit": "window" if seen.windows else "unit",
         "more_units": verdict.more_units,
         "gates": [g.record() for g in verdict.gates],
     }
@@ -164,6 +210,8 @@ def _show(answers: dict[str, Look], seen: Observations) -> None:
             click.echo(f"  {verdict.reason}")
         if verdict.more_units:
             click.echo(f"  a decision needs about {verdict.more_units} more units of {arm}")
+        if seen.windows:
+            click.echo("  its units are windows of time: nothing is claimed of users")
         for gate in verdict.gates:
             click.echo(f"  {_line(gate)}")
 

@@ -1,4 +1,4 @@
-"""Observations in a CSV or Parquet file, checked whole before anything is judged.
+"""Observations in a CSV or Parquet file or a Prometheus, checked whole before anything is judged.
 
 Columns: ``time, arm, unit`` and one per metric (0 or 1, or a number, or empty). The rows are in
 the order of time, as they came.
@@ -6,7 +6,8 @@ the order of time, as they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from slipway.errors import UsageError
 from slipway.evidence import Measure
 from slipway.gates import Gate, Gates
 from slipway.metrics import measure_of
+from slipway.stores.prometheus import query_range, resemblance
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,7 +34,7 @@ class Observations:
     """A checked file.
 
     Args:
-        path: its path.
+        path: its path, or the address it came from.
         db: its connection, with the table ``observations`` of at (seconds), arm, unit, and v0,
             v1, ... for the gates in order.
         measures: what to measure for each gate.
@@ -40,15 +42,17 @@ class Observations:
         dated: whether times are moments rather than numbers.
         last: when the last row came.
         count: how many rows there are.
+        windows: whether each row is a window of time, and not a unit's request.
     """
 
     db: duckdb.DuckDBPyConnection
-    path: Path
+    path: Path | str
     measures: tuple[Measure, ...]
     arms: tuple[str, ...]
     dated: bool
     last: float
     count: int
+    windows: bool = False
 
     def refuse_crossed(self) -> None:
         """Stop at units in two arms.
@@ -111,6 +115,68 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
     return Observations(db, path, measures, arms, dated, last, count)
 
 
+def ask(
+    url: str, gates: Gates, baseline: str, *, start: float, end: float, step: float
+) -> Observations:
+    """Windows of a Prometheus as observations, one of each arm per step: the window is the unit.
+
+    This claims less than units do: it is about windows, and holds if one window's difference
+    between the arms says nothing of the next one's. That is checked.
+
+    Raises:
+        UsageError: a gate has no query, the server gives nothing fit to judge, or windows that
+            resemble their neighbours too much.
+    """
+    import duckdb
+
+    told = [g.metric for g in gates.gates if g.query is None]
+    if told:
+        raise UsageError(
+            f"the gate of {', '.join(told)} has no query",
+            where=url,
+            do='give each gate one, with type = "mean"',
+        )
+    span = {"start": start, "end": end, "step": step}
+    found = [query_range(url, str(g.query), **span) for g in gates.gates]
+    for gate, values in zip(gates.gates, found, strict=True):
+        _refuse_resemblance(gate, values, baseline)
+    keys = sorted({(at, arm) for values in found for arm in values for at in values[arm]})
+    if not keys:
+        raise UsageError(
+            "the queries gave nothing from start to end", where=url, do="try them in its own page"
+        )
+    db = duckdb.connect(":memory:")
+    columns = "".join(f", v{i} DOUBLE" for i in range(len(found)))
+    db.execute(f'CREATE TABLE observations ("at" DOUBLE, arm VARCHAR, unit VARCHAR{columns})')
+    db.execute("BEGIN")
+    marks = ", ".join("?" * (3 + len(found)))
+    for at, arm in keys:
+        row = [values.get(arm, {}).get(at) for values in found]
+        db.execute(f"INSERT INTO observations VALUES ({marks})", [at, arm, f"{arm} {at!r}", *row])  # noqa: S608
+    db.execute("COMMIT")
+    measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
+    last, count = _check_rows(db, url, gates, measures)
+    arms = _check_arms(db, url, baseline)
+    return Observations(db, url, measures, arms, True, last, count, windows=True)
+
+
+def _refuse_resemblance(
+    gate: Gate, values: Mapping[str, Mapping[float, float]], baseline: str
+) -> None:
+    """Stop where windows are no independent witnesses."""
+    stable = values.get(baseline, {})
+    for arm in values.keys() - {baseline}:
+        gaps = {at: x - stable[at] for at, x in values[arm].items() if at in stable}
+        r = resemblance(gaps)
+        if r * math.sqrt(len(gaps)) > 3.0:
+            raise UsageError(
+                f"the windows of '{gate.metric}' resemble their neighbours (correlation {r:.2f} "
+                f"over {len(gaps)} of them), so that they say less than they seem to",
+                where=str(gate.query),
+                do="give a longer --step, and the query a range no longer than it",
+            )
+
+
 def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
     missing = [c for c in KEYS if c not in types]
     if missing:
@@ -145,7 +211,7 @@ def _load(
 
 
 def _check_rows(
-    db: duckdb.DuckDBPyConnection, path: Path, gates: Gates, measures: Sequence[Measure]
+    db: duckdb.DuckDBPyConnection, path: Path | str, gates: Gates, measures: Sequence[Measure]
 ) -> tuple[float, int]:
     """Every row has its keys, comes after the one before, and has fit values: in one pass.
 
@@ -195,7 +261,7 @@ def _first(db: duckdb.DuckDBPyConnection, value: str, test: str) -> Sequence[Any
     )
 
 
-def _check_arms(db: duckdb.DuckDBPyConnection, path: Path, baseline: str) -> tuple[str, ...]:
+def _check_arms(db: duckdb.DuckDBPyConnection, path: Path | str, baseline: str) -> tuple[str, ...]:
     arms = [r[0] for r in db.execute("SELECT DISTINCT arm FROM observations ORDER BY 1").fetchall()]
     if baseline not in arms:
         raise UsageError(

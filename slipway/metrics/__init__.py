@@ -58,6 +58,13 @@ def measures(gates: Gates, next_share: float = 1.0) -> tuple[Measure, ...]:
 
 
 def _measure(gate: Gate, next_share: float) -> Measure:
+    if gate.query is not None:
+        raise ExpectationError(
+            f"the gate of '{gate.metric}' has a query, and no rollout asks a Prometheus: its "
+            "windows say nothing of units",
+            where="gates.toml",
+            do="judge it by 'slipway judge --prometheus', in a gates file of its own",
+        )
     metric = resolve(gate.metric, gate.options)
     if (metric.type == "rate") != (gate.type == "rate"):
         raise ExpectationError(
