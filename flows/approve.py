@@ -28,7 +28,7 @@ def approve(model: str, reason: str, go_on: bool = False, actor: str = "") -> st
         actor: Who decided it, for the ledger; empty for the user who runs it.
     """
     home = Home.of()
-    state = require_held(state_of(home, model))
+    state = require_held(state_of(home, model), go_on)
     share = state.rollout.share if state.rollout and go_on else 1.0
     step = Step(Event.RESUMED if go_on else Event.PROMOTED, reason, share)
     record(home, state, take(state, step, now=time.time(), actor=who(actor)))

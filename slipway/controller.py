@@ -57,11 +57,13 @@ def _plain(
         share = float(rollout.plan.steps[0]["share"])
         return Step(Event.STARTED, f"probed and ready: the first {100 * share:g} % of users", share)
     if state.state is State.LAPSED:
+        if rollout.held:
+            return Step(None, "held, and its lease ran out: a person decides; stable has everyone")
         reason = "the judge is back: the step starts afresh"
         return Step(Event.RESUMED, reason, rollout.share)
-    if lease_ran_out(state, lease, now):
+    if lease is not None and lease_ran_out(state, lease, now):
         reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
-        return Step(Event.EXPIRED, reason)
+        return Step(Event.EXPIRED, reason, happened_at=lease.ends)
     return None
 
 

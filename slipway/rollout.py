@@ -75,11 +75,14 @@ class Step:
         event: None to wait.
         share: the candidate's share after it.
         reason: one sentence.
+        happened_at: when it happened, where that was before it is recorded: gateways end a lease
+            by themselves, and the judge may come back much later.
     """
 
     event: Event | None
     reason: str
     share: float = 0.0
+    happened_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Rollout:
         step: index into ``plan.steps`` of the share being served, -1 before the first.
         since: when the share that is being served was granted.
         before: the route in force when it was opened, to which everything returns.
+        held: whether it waits for a person, whatever has become of its lease meanwhile.
     """
 
     id: str
@@ -103,6 +107,7 @@ class Rollout:
     share: float
     since: float
     before: RouteTable | None
+    held: bool = False
 
     @property
     def next_share(self) -> float:
@@ -173,7 +178,11 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
             before=state.route,
         )
     elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
-        rollout = replace(rollout, step=body["step"], share=body["share"], since=entry.at)
+        rollout = replace(
+            rollout, step=body["step"], share=body["share"], since=entry.at, held=False
+        )
+    elif rollout and entry.event is Event.HELD:
+        rollout = replace(rollout, held=True)
     elif target is State.IDLE:
         rollout = None
     stable = route.stable.release if route else state.stable
@@ -261,6 +270,8 @@ def take(
         body["verdict"] = verdict.record()
     if state.route:
         body["before"] = state.route.record()
+    if chosen.happened_at is not None:
+        body["happened_at"] = round(chosen.happened_at, 3)
     moved = _moved(state, rollout, chosen)
     return _draft(state, chosen.event, now, actor, chosen.reason, **body, **moved)
 

@@ -195,9 +195,14 @@ class Lease:
     at: float
     seconds: float
 
+    @property
+    def ends(self) -> float:
+        """When it runs out, by the judge's clock."""
+        return self.at + self.seconds
+
     def left(self, now: float) -> float:
         """Seconds left at ``now``; a clock that runs behind the judge's can only shorten it."""
-        return max(0.0, min(self.seconds, self.at + self.seconds - now))
+        return max(0.0, min(self.seconds, self.ends - now))
 
 
 @dataclass(frozen=True, slots=True)

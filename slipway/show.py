@@ -51,7 +51,7 @@ def arms(told: Sequence[Mapping[str, Any]], manifests: Manifests) -> str:
 
 def when(at: str) -> str:
     """An ISO time as people read it: UTC, to the second."""
-    return at[:19].replace("T", " ")
+    return f"{at[:19].replace('T', ' ')}Z"
 
 
 def status(rows: Sequence[Mapping[str, Any]], manifests: Manifests, gateway: str) -> None:
@@ -105,6 +105,8 @@ def change(screen: Screen, row: Mapping[str, Any], manifests: Manifests) -> None
     )
     if row["arms"]:
         screen.body(f"users get {arms(row['arms'], manifests)}")
+    if row["happened_at"]:
+        screen.body(f"users were back on stable from {when(row['happened_at'])} on")
     screen.body(row["reason"], "dim")
 
 
@@ -122,7 +124,7 @@ def at(told: Mapping[str, Any], manifests: Manifests) -> None:
         screen.head(f"nothing of {told['model']} was live at {when(told['at'])}")
         return
     release = names(told["release"], manifests)
-    screen.head(Text(told["model"], "bold"), f" at {when(told['at'])} UTC: {release}")
+    screen.head(Text(told["model"], "bold"), f" at {when(told['at'])}: {release}")
     screen.body(f"stable since {when(told['since'])}; users got {arms(told['arms'], manifests)}")
     screen.head(f"     release    {told['release']}")
     for key, value in told["manifest"].items():

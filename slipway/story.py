@@ -12,9 +12,10 @@ from typing import Any
 from slipway.controller import leased
 from slipway.errors import UsageError
 from slipway.ledger import Entry
+from slipway.lifecycle import Event, State
 from slipway.release import Release, short
 from slipway.rollout import ModelState, fold, live_at
-from slipway.routing import Lease
+from slipway.routing import STABLE, Lease
 
 
 def iso(at: float) -> str:
@@ -92,6 +93,7 @@ def summary(entry: Entry) -> dict[str, Any]:
         ],
         "actor": entry.actor,
         "reason": entry.reason,
+        "happened_at": (then := entry.body.get("happened_at")) and iso(then),
         "way_back": _way_back(entry.body.get("way_back", {})),
     }
 
@@ -111,21 +113,38 @@ def at(
 ) -> dict[str, Any]:
     """What was live at a moment, with every digest of the stable release.
 
+    A lease that had run out by then counts as run out, though its entry came later: what users
+    got is told, not what was written down.
+
     Args:
         manifest: release id to its manifest, for the releases that the entries name.
     """
     state = live_at(model, entries, when)
-    found = manifest.get(state.stable)
+    found, lapsed = manifest.get(state.stable), _had_lapsed(entries, when)
     return {
         "model": model,
         "at": iso(when),
-        "state": str(state.state),
+        "state": str(State.LAPSED if lapsed else state.state),
         "release": state.stable,
         "manifest": found.identity() if found else None,
         "locators": dict(found.locators) if found else None,
-        "arms": status(state)["arms"],
+        "arms": [_everyone(state)] if lapsed else status(state)["arms"],
         "since": _since(model, entries, when),
     }
+
+
+def _had_lapsed(entries: Sequence[Entry], when: float) -> bool:
+    """Whether the next entry after a moment says that a lease had run out before it."""
+    following = next((e for e in entries if e.at > when), None)
+    return (
+        following is not None
+        and following.event is Event.EXPIRED
+        and following.body.get("happened_at", following.at) <= when
+    )
+
+
+def _everyone(state: ModelState) -> dict[str, Any]:
+    return {"arm": STABLE, "release": state.stable, "share": 1.0}
 
 
 def _since(model: str, entries: Sequence[Entry], when: float) -> str | None:

@@ -88,13 +88,20 @@ def require_stable(home: Home, model: str) -> Release:
     return live
 
 
-def require_held(state: ModelState) -> ModelState:
+def require_held(state: ModelState, go_on: bool) -> ModelState:
     """A state whose rollout waits for a person.
 
     Raises:
-        RolloutError: it does not: only what is held may be moved forward without a pass.
+        RolloutError: it does not: only what is held may be moved forward without a pass. Or its
+            lease ran out meanwhile: it goes on first, so that what is promoted is being served.
     """
-    if state.state is not State.HELD:
+    held = state.rollout is not None and state.rollout.held
+    if held and state.state is State.LAPSED and not go_on:
+        raise RolloutError(
+            f"the lease of {state.model}'s held release ran out: stable has everyone",
+            do=f"let it go on first: slipway approve {state.model} --go-on --reason WHY",
+        )
+    if not held:
         raise RolloutError(
             f"{state.model} is {state.state}: nothing is held for a decision",
             do="see 'slipway status'",

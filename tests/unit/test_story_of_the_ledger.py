@@ -3,7 +3,7 @@
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.rollout import ModelState
 from slipway.routing import Lease
-from slipway.story import iso, lease
+from slipway.story import at, iso, lease
 from slipway.testing import plan
 
 
@@ -45,3 +45,23 @@ def test_without_a_candidate_there_is_no_lease() -> None:
     played.release("A")
     played.tick()
     assert lease(played.state, None, 0.0) is None
+
+
+def test_between_a_lease_and_its_entry_users_are_told_to_be_on_stable() -> None:
+    """The judge came back an hour late; the past tells what users got meanwhile."""
+    played = Rehearsal(plan([0.5], lease_seconds=60.0))
+    for name in ("A", "B"):
+        played.release(name)
+        played.tick()
+    granted = played.clock()
+    played.clock.advance(3600.0)
+    expired = played.tick()
+    assert expired is not None
+    assert expired.body["happened_at"] == granted + 60.0
+    told = {
+        after: at(MODEL, played.ledger.entries(MODEL), granted + after, {})
+        for after in (59.0, 60.0, 3599.0)
+    }
+    assert [len(told[after]["arms"]) for after in told] == [2, 1, 1]
+    assert told[60.0]["arms"] == [{"arm": "stable", "release": "A", "share": 1.0}]
+    assert told[60.0]["state"] == "lapsed"
