@@ -52,10 +52,7 @@ def _plain(
     if broken:
         return Step(Event.ROLLED_BACK, f"the release does not run: {broken}")
     if state.state is State.OPENED:
-        if not rollout.stable:
-            return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0)
-        share = float(rollout.plan.steps[0]["share"])
-        return Step(Event.STARTED, f"probed and ready: the first {100 * share:g} % of users", share)
+        return _start(rollout)
     if state.state is State.LAPSED:
         if rollout.held:
             return Step(None, "held, and its lease ran out: a person decides; stable has everyone")
@@ -67,6 +64,13 @@ def _plain(
     return None
 
 
+def _start(rollout: Rollout) -> Step:
+    if not rollout.stable:
+        return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0)
+    share = float(rollout.plan.steps[0]["share"])
+    return Step(Event.STARTED, f"probed and ready: the first {100 * share:g} % of users", share)
+
+
 def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
     """Only a pass moves traffic forward, and by one step: held here for a team's own strategy too.
 
@@ -74,10 +78,11 @@ def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
         RolloutError: the strategy wants more than the verdict or the plan allows.
     """
     forward = chosen.event is Event.PROMOTED or chosen.share > rollout.share
-    if forward and (verdict.outcome is not Outcome.PASS or chosen.share != rollout.next_share):
+    earned = rollout.earned(verdict)
+    if forward and (verdict.outcome is not Outcome.PASS or chosen.share != earned):
         raise RolloutError(
             f"the strategy '{rollout.plan.strategy}' wants '{chosen.event}' to {chosen.share:.4g} "
-            f"on a verdict of {verdict.outcome}; a pass allows {rollout.next_share:.4g}",
+            f"on a verdict of {verdict.outcome}; a pass allows {earned:.4g}",
             where=f"rollout {rollout.id}",
             do="mend the strategy (slipway.conformance.strategy tells what it must keep)",
         )

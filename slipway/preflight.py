@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway import expectations, metrics, runtimes, spec, strategies
+from slipway.errors import ExpectationError
 from slipway.expectations import Pack
 from slipway.gates import parse
 from slipway.spec import Spec
@@ -25,7 +26,14 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, 
     """
     declared = spec.load(path, overrides)
     pack = expectations.load(declared.pack)
-    metrics.measures(parse(pack.live))
+    gates = parse(pack.live)
+    metrics.measures(gates)
+    if declared.rollout.climbs and not any(g.budget is not None for g in gates.gates):
+        raise ExpectationError(
+            "'rollout.steps: auto' follows the budgets of guardrails, and no gate has one",
+            where=str(pack.folder / "gates.toml"),
+            do="give a guardrail a budget (docs/statistics.md), or plan the steps",
+        )
     strategies.resolve(declared.rollout.strategy)
     chosen = declared.runtime
     runtimes.resolve("docker" if chosen.kind == "auto" else chosen.kind, Path(), chosen.options)

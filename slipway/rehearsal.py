@@ -55,11 +55,17 @@ class Rehearsal:
         return self._append(opened)
 
     def tick(
-        self, outcome: str = "inconclusive", *, killed: str = "", meanwhile: Act | None = None
+        self,
+        outcome: str = "inconclusive",
+        *,
+        next_share: float = 1.0,
+        killed: str = "",
+        meanwhile: Act | None = None,
     ) -> Entry | None:
         """One tick with the verdict that the judge would give; None where it wrote nothing.
 
         Args:
+            next_share: the share that it was judged for, where the plan says ``auto``.
             killed: ``before entry`` or ``before renewal``: its process ended there.
             meanwhile: what another writer does between the tick's reading and its writing.
 
@@ -69,7 +75,8 @@ class Rehearsal:
         state, now = self.state, self.clock()
         if state.rollout is None:
             return None
-        chosen, said = decide(state, self.ledger.lease(MODEL), lambda: verdict(outcome), now)
+        said_by_judge = verdict(outcome, next_share=next_share)
+        chosen, said = decide(state, self.ledger.lease(MODEL), lambda: said_by_judge, now)
         if meanwhile:
             meanwhile()
         if killed == "before entry":

@@ -31,6 +31,8 @@ class Plan:
         strategy: a built-in strategy's name or ``package.module:Class``.
         steps: ``{share, min_seconds, max_seconds}`` per step, shares rising, the last below 1
             (promotion is the step to 1).
+        auto: whether only the first step is planned: each next share is then the largest that
+            the evidence supports, for the same times.
         gates: the live part of ``gates.toml`` as plain values.
         serving: the gateway's policy while and after this launch.
         on_inconclusive: ``rollback``, ``hold`` or ``extend`` at the end of a step's time.
@@ -46,6 +48,7 @@ class Plan:
     on_inconclusive: str = "rollback"
     approval: bool = False
     lease_seconds: float = 60.0
+    auto: bool = False
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -58,6 +61,7 @@ class Plan:
             "on_inconclusive": self.on_inconclusive,
             "approval": self.approval,
             "lease_seconds": self.lease_seconds,
+            "auto": self.auto,
             "runtime": dict(self.runtime),
         }
 
@@ -111,11 +115,29 @@ class Rollout:
 
     @property
     def next_share(self) -> float:
-        """The share that a pass leads to; 1 is promotion."""
+        """The share that a pass leads to by plan; 1 is promotion."""
         following = self.step + 1
-        return (
-            float(self.plan.steps[following]["share"]) if following < len(self.plan.steps) else 1.0
-        )
+        planned = not self.plan.auto and following < len(self.plan.steps)
+        return float(self.plan.steps[following]["share"]) if planned else 1.0
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """The times of the share that is being served."""
+        return self.plan.steps[min(self.step, len(self.plan.steps) - 1)]
+
+    @property
+    def part(self) -> float:
+        """The part of alpha that this step may spend; those of all steps sum to at most 1.
+
+        How many steps ``auto`` will take is not known, so they get 1/2, 1/6, 1/12, ...
+        """
+        if self.plan.auto:
+            return 1.0 / ((self.step + 1) * (self.step + 2))
+        return 1.0 / len(self.plan.steps)
+
+    def earned(self, verdict: Verdict) -> float:
+        """The share that a pass has earned: by plan, or, with ``auto``, by its own evidence."""
+        return verdict.next_share if self.plan.auto else self.next_share
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from slipway.errors import SpecError
 from slipway.release import Column
@@ -128,16 +136,45 @@ class RolloutStep(Part):
         return self
 
 
+class AutoSteps(Part):
+    """The first share of ``steps: auto``, and the least and most time that each share is given."""
+
+    first: float = Field(default=0.01, gt=0, le=0.5)
+    min_seconds: float = Field(default=60.0, ge=0)
+    max_seconds: Seconds = 86_400.0
+
+
+class AutoStep(RolloutStep):
+    """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
+
+
 class RolloutPlan(Part):
     """How a release is launched."""
 
     strategy: str = "canary"
+    auto: AutoSteps = AutoSteps()
     steps: tuple[RolloutStep, ...] = Field(
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
     approval: bool = False
     lease_seconds: float = Field(default=60.0, ge=1)
     tick_seconds: float = Field(default=10.0, ge=0.1)
+
+    @property
+    def climbs(self) -> bool:
+        """Whether each next share is the largest that the evidence supports."""
+        return isinstance(self.steps[0], AutoStep)
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _auto(cls, value: Any, info: ValidationInfo) -> Any:
+        auto = info.data.get("auto")
+        if isinstance(auto, AutoSteps) and isinstance(value, str):
+            if value != "auto":
+                raise ValueError("allowed: a list of steps, or the word auto")
+            times = auto.model_dump(exclude={"first"})
+            return (AutoStep(share=auto.first, **times),)
+        return value
 
     @field_validator("strategy")
     @classmethod

@@ -306,9 +306,10 @@ def plan(
     return Plan(steps=ladder, **{**values, **changes})
 
 
-def verdict(outcome: str, reason: str = "") -> Verdict:
+def verdict(outcome: str, reason: str = "", next_share: float = 1.0) -> Verdict:
     """A verdict of ``pass``, ``fail``, ``inconclusive`` or ``not_measured``, without its gates."""
-    return Verdict(Outcome(outcome), reason or f"the judge says {outcome}", (), 1, (100, 100))
+    told = reason or f"the judge says {outcome}"
+    return Verdict(Outcome(outcome), told, (), 1, (100, 100), next_share=next_share)
 
 
 __all__ = [

@@ -22,6 +22,7 @@ from slipway.sequential import mismatch
 
 STABLE, CANDIDATE = "stable", "candidate"
 
+SHORT_OF_ALL = 0.999
 CROSSED = 0.01
 """The part of units seen in two arms from which nothing can be compared."""
 
@@ -61,7 +62,8 @@ class GateResult:
         more_units: how many more units of the candidate a decision needs, by estimate; None
             where it is decided or nothing can be said.
         share: the largest share of users at which the evidence keeps harm within the budget; for
-            a gate without one, 1 if it lets the rollout move on, or 0.
+            a gate without one, 1 if it lets the rollout move on, or 0; for a goal that is not
+            reached yet, just short of 1.
     """
 
     metric: str
@@ -114,6 +116,7 @@ class Verdict:
         units: (stable, candidate) assigned and seen.
         more_units: how many more units of the candidate a decision needs, by estimate; None
             where none is needed or nothing can be said.
+        next_share: the share that it was judged for.
     """
 
     outcome: Outcome
@@ -122,6 +125,7 @@ class Verdict:
     look: int
     units: tuple[int, int]
     more_units: int | None = None
+    next_share: float = 1.0
 
     @property
     def share(self) -> float:
@@ -139,6 +143,7 @@ class Verdict:
             "look": self.look,
             "units": list(self.units),
             "more_units": self.more_units,
+            "next_share": self.next_share,
         }
 
     @classmethod
@@ -151,6 +156,7 @@ class Verdict:
             look=record["look"],
             units=(record["units"][0], record["units"][1]),
             more_units=record["more_units"],
+            next_share=record.get("next_share", 1.0),  # entries before 0.2 do not tell
         )
 
 
@@ -202,7 +208,7 @@ def judge(
     outcome, reason = _overall(results, _doubt(evidence, units, split), next_share)
     more = max((g.more_units or 0 for g in results), default=0)
     waits = outcome is Outcome.INCONCLUSIVE and more > 0
-    return Verdict(outcome, reason, results, look, units, more if waits else None)
+    return Verdict(outcome, reason, results, look, units, more if waits else None, next_share)
 
 
 def _chance(weights: Mapping[str, float], baseline: str, candidate: str) -> float:
@@ -309,6 +315,8 @@ def _judge_gate(
 
 def _share(result: GateResult, gate: Gate, next_share: float) -> float:
     """The largest share at which harm, at the far end of its interval, is within the budget."""
+    if result.kind == "goal":  # demanded of a promotion only: any share below it is supported
+        return 1.0 if result.outcome is Finding.BETTER else SHORT_OF_ALL
     if gate.budget is None or gate.kind != "guardrail":
         return 1.0 if _satisfied(result, next_share) else 0.0
     if result.interval is None or min(result.units) < gate.min_units:

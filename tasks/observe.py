@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from slipway.controller import leased
+from slipway.exposure import judge_step
 from slipway.gates import parse
 from slipway.home import Home
 from slipway.metrics import measures
@@ -20,7 +21,7 @@ CLOCK_SECONDS = 1.0  # how far a gateway's clock may run before the judge's
 def observe(home: Home, state: ModelState, now: float) -> Verdict:
     """The verdict on the route in force: on its own requests alone, at its part of alpha.
 
-    Every step of a rollout is an experiment of its own, so the steps share alpha equally.
+    Every step of a rollout is an experiment of its own, so the steps share alpha.
     """
     rollout, route = state.rollout, state.route
     assert rollout is not None
@@ -35,13 +36,12 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
         until=now + CLOCK_SECONDS,
     )
     lease = lease_of(home, state.model)
-    return judge(
-        seen,
-        gates,
-        next_share=rollout.next_share,
-        part=1.0 / len(rollout.plan.steps),
-        look=lease.renewal if lease else 1,
-    )
+    look = lease.renewal if lease else 1
+
+    def judge_at(share: float) -> Verdict:
+        return judge(seen, gates, next_share=share, part=rollout.part, look=look)
+
+    return judge_step(rollout, judge_at)
 
 
 def lease_of(home: Home, model: str) -> Lease | None:

@@ -166,5 +166,6 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         on_inconclusive=policy.get("on_inconclusive", "rollback"),
         approval=spec.rollout.approval,
         lease_seconds=spec.rollout.lease_seconds,
+        auto=spec.rollout.climbs,
         runtime=terms.record(),
     )

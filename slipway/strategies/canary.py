@@ -24,7 +24,7 @@ class Canary:
             return Step(Event.ROLLED_BACK, verdict.reason)
         if state.state is State.HELD:
             return Step(None, "held: waiting for a person's decision")
-        limits = rollout.plan.steps[rollout.step]
+        limits = rollout.limits
         elapsed = now - rollout.since
         if verdict.outcome is Outcome.PASS and elapsed >= limits["min_seconds"]:
             return self._forward(rollout, verdict)
@@ -33,7 +33,7 @@ class Canary:
         return Step(None, f"{verdict.outcome} after {elapsed:.0f} s: {verdict.reason}")
 
     def _forward(self, rollout: Rollout, verdict: Verdict) -> Step:
-        share = rollout.next_share
+        share = rollout.earned(verdict)
         if share < 1.0:
             return Step(Event.ADVANCED, verdict.reason, share)
         if rollout.plan.approval:

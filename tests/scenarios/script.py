@@ -44,6 +44,9 @@ ACTS: dict[str, Callable[[Rehearsal, Match], Any]] = {
     r"tick ?(\w*), while another judge ticks (\w+)": lambda played, told: played.tick(
         told[1] or "inconclusive", meanwhile=lambda: played.tick(told[2])
     ),
+    r"tick pass for ([\d.]+) %": lambda played, told: played.tick(
+        "pass", next_share=float(told[1]) / 100
+    ),
     r"([\d.]+) s later": lambda played, told: played.clock.advance(float(told[1])),
     r"for ([\d.]+) s, tick (\w+)": lambda played, told: keep_ticking(
         played, float(told[1]), told[2]
@@ -102,7 +105,7 @@ def _plan(text: str) -> Plan:
     """Such as ``plan 5 % 50 %, least 60 s, most 600 s, lease 60 s, then hold, with approval``."""
     shares = [float(s) / 100 for s in re.findall(r"([\d.]+) %", text)]
     seconds = {name: float(s) for name, s in re.findall(r"(least|most|lease) ([\d.]+) s", text)}
-    ending = re.search(r"then (\w+)", text)
+    ending = re.search(r"then (rollback|hold|extend)", text)
     return plan(
         shares,
         min_seconds=seconds.get("least", 0.0),
@@ -110,6 +113,7 @@ def _plan(text: str) -> Plan:
         lease_seconds=seconds.get("lease", 60.0),
         on_inconclusive=ending[1] if ending else "rollback",
         approval="with approval" in text,
+        auto="then auto" in text,
     )
 
 
