@@ -64,6 +64,8 @@ class Comparison:
             of no worse, surely better.
         lacks: where no test may be trusted yet: the effective units of the arm that has fewer, and
             how many it needs.
+        resolution: how far the effect may be off because values were counted in bins; the interval
+            includes it.
     """
 
     figures: tuple[float, float]
@@ -74,6 +76,7 @@ class Comparison:
     no_worse: bool
     better: bool
     lacks: tuple[float, float] | None = None
+    resolution: float = 0.0
 
 
 class Test(Protocol):
@@ -355,7 +358,8 @@ def _compare_quantiles(
         _tail_tests(m, pair, alpha) for m in (seen.level, seen.worse, seen.no_worse)
     )
     arms = (pair.baseline, pair.candidate)
-    figures = [sum(_quantile(seen, arm, 0.0)) / 2 for arm in arms]
+    bins = [_quantile(seen, arm, 0.0) for arm in arms]
+    figures = [(low + high) / 2 for low, high in bins]
     ends = [_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms]
     return Comparison(
         figures=(figures[0], figures[1]),
@@ -365,6 +369,7 @@ def _compare_quantiles(
         worse=_any(worse, EVEN, alpha, above=lower),
         no_worse=_any(no_worse, EVEN, alpha, above=not lower),
         better=_any(level, EVEN, alpha, above=not lower),
+        resolution=sum(high - low for low, high in bins) / 2,
     )
 
 

@@ -78,7 +78,7 @@ def command(
     if plot:
         from slipway.plot import draw
 
-        draw(plot, answers, seen.dated)
+        draw(plot, answers, chosen, baseline, seen.dated)
     told = _told({arm: found[-1] for arm, found in answers.items()}, seen)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False))

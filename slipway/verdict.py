@@ -64,6 +64,8 @@ class GateResult:
         share: the largest share of users at which the evidence keeps harm within the budget; for
             a gate without one, 1 if it lets the rollout move on, or 0; for a goal that is not
             reached yet, just short of 1.
+        resolution: how far the effect of a quantile may be off, since values are counted in bins
+            of 1 %; the interval includes it.
     """
 
     metric: str
@@ -78,6 +80,7 @@ class GateResult:
     reason: str
     more_units: int | None = None
     share: float = 0.0
+    resolution: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -305,6 +308,7 @@ def _judge_gate(
         units=units,
         margin=_margin(gate, result.figures[0], next_share),
         alpha=alpha,
+        resolution=result.resolution,
         reason=f"{_figures(gate, result, units, pair.baseline)}: {told}",
         more_units=_more(gate, result, candidate, next_share)
         if outcome is Finding.UNDECIDED
@@ -350,10 +354,11 @@ def _margin(gate: Gate, stable: float, next_share: float) -> float:
 
 def _figures(gate: Gate, seen: Comparison, units: tuple[int, int], baseline: str) -> str:
     interval = seen.interval
+    blur = f" to within {seen.resolution:.2g}" if seen.resolution else ""
     span = f", in [{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
     return (
         f"{gate.name} {seen.figures[1]:.4g} against {baseline}'s {seen.figures[0]:.4g} "
-        f"({seen.effect:+.3g}{span}; {units[1]} against {units[0]} units)"
+        f"({seen.effect:+.3g}{blur}{span}; {units[1]} against {units[0]} units)"
     )
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from slipway.errors import DataError, ExpectationError
 from slipway.evidence import Evidence, Measured, Tails, Tally
-from slipway.gates import parse
+from slipway.gates import Gates, parse
 from slipway.metrics import BUILT_IN, measures, resolve
+from slipway.review import labelled, review
 from slipway.stores.evidence import SETTLED_SECONDS, LogEvidence
 from slipway.stores.inference_log import COLUMNS
 from slipway.verdict import Outcome, judge
@@ -242,3 +243,30 @@ def test_a_gate_of_another_type_than_its_metric_is_refused() -> None:
     gates = parse({"gate": [{**GUARD, "metric": "error", "type": "mean"}]})
     with pytest.raises(ExpectationError, match="'error' is a rate"):
         measures(gates)
+
+
+def test_late_labels_contradict_a_pass(tmp_path: Path) -> None:
+    """Those that came in time were kind to the candidate; those that came later are not."""
+    writer, rng = Log(tmp_path), random.Random(1)
+    for i in range(4000):
+        arm = "candidate" if i % 4 == 0 else "stable"
+        writer.request(i, arm=arm, at=i / 40)
+        # Half of the labels come within a minute; the candidate's others are mostly bad.
+        late = i % 8 < 4
+        wrong = rng.random() < (0.5 if late and arm == "candidate" else 0.1)
+        writer.label(i, i / 40 + (600 if late else 30), value=wrong)
+    writer.close()
+    gate = {**GUARD, "metric": "wrong", "type": "rate", "maturity": 60, "margin": {"absolute": 0.1}}
+    gates = parse({"gate": [gate]})
+    source = LogEvidence(tmp_path, {"stable": 0.75, "candidate": 0.25})
+
+    def seen(asked: Gates, until: float) -> Evidence:
+        return source.observe("m", 3, measures(asked), since=0.0, until=until)
+
+    closed = judge(seen(gates, 200), gates)
+    assert closed.outcome is Outcome.PASS
+    longer = labelled(gates, 700)
+    found = review(closed, seen(longer, 900), longer)
+    assert not found.stands
+    assert "later labels contradict the pass: wrong" in found.reason
+    assert found.verdict.gates[0].units == (3000, 1000)
