@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from slipway.errors import ExpectationError
+from slipway.errors import ExpectationError, UsageError
 
 KINDS = ("guardrail", "signal", "goal")
 TYPES = ("rate", "mean", "quantile")
@@ -64,6 +64,8 @@ class Gate:
         absolute: the same in the metric's own units.
         budget: the harm allowed to all users together, in the metric's own units; a move to
             share w demands that the candidate's harm be below budget / w.
+        limit: where the candidate's own figure must surely lie, whatever stable's is. The demand
+            of a launch that leaves nobody with stable (blue/green), and of a shadow's answers.
         low, high: bounds of the metric's values, where it has them and is not built in.
         min_units: units that each arm must have before the gate is decided.
         missing: what a gate without data is: ``not_measured`` or ``fail``.
@@ -84,6 +86,7 @@ class Gate:
     relative: float | None = None
     absolute: float | None = None
     budget: float | None = None
+    limit: float | None = None
     low: float | None = None
     high: float | None = None
     min_units: int = 1
@@ -119,7 +122,8 @@ class Gate:
         if self.absolute is not None:
             both = Border(1.0, sign * self.absolute)
             return both, both
-        assert self.budget is not None
+        if self.budget is None:
+            raise UsageError("a limit has no border to stable", where=f"gate {self.name}")
         return Border(1.0, sign * self.budget), Border(1.0, sign * self.budget / next_share)
 
 
@@ -221,6 +225,7 @@ GATE_KEYS: dict[str, Rule] = {
     "direction": _one_of(DIRECTIONS),
     "margin": _MARGIN,
     "budget": _POSITIVE,
+    "limit": _FINITE,
     "low": _FINITE,
     "high": _FINITE,
     "min_units": _COUNT,
@@ -235,6 +240,7 @@ GATE_KEYS: dict[str, Rule] = {
         {"type": "string", "minLength": 1},
     ),
 }
+DEMANDS = ("margin", "budget", "limit")
 REQUIRED = ("metric", "kind", "type", "direction")
 
 
@@ -295,8 +301,13 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
         faults += _faults(f"{path}.margin", margin, {"relative": _SIZE, "absolute": _SIZE})
         if gate.get("direction") == "higher" and margin.get("relative", 0) >= 1:
             faults.append(f"{path}.margin.relative: below 1, or any fall would be no worse")
-    if ("margin" in gate) == ("budget" in gate):
-        faults.append(f"{path}: give a margin or a budget, and not both")
+    if sum(key in gate for key in DEMANDS) != 1:
+        faults.append(f"{path}: give one of {', '.join(DEMANDS)}")
+    if "limit" in gate and (gate.get("type") == "quantile" or gate.get("kind") == "goal"):
+        faults.append(
+            f"{path}.limit: for a rate or mean that is a guardrail or signal; of a quantile, limit "
+            "the rate of what is beyond it (the metric 'slow')"
+        )
     if (gate.get("type") == "quantile") != ("q" in gate):
         faults.append(f"{path}.q: a quantile gate has it, and no other")
     if "query" in gate and gate.get("type") != "mean":
@@ -335,7 +346,7 @@ def schema() -> dict[str, Any]:
                     "type": "object",
                     "properties": {key: rule[2] for key, rule in GATE_KEYS.items()},
                     "required": list(REQUIRED),
-                    "oneOf": [{"required": ["margin"]}, {"required": ["budget"]}],
+                    "oneOf": [{"required": [key]} for key in DEMANDS],
                     "additionalProperties": False,
                 },
             },

@@ -193,17 +193,17 @@ class Ratio:
         self.variance = self.dd / sums.n**2
 
 
-def _wealth(s: float, v: float) -> float:
+def wealth(s: float, v: float) -> float:
     """Log wealth of the mixtures of ``TUNED`` together, one-sided."""
     logs = [math.log(p) + normal_log_mixture(s, v, rho, one_sided=True) for rho, p in TUNED]
     return log_sum_exp(logs)
 
 
-def _bound(v: float, alpha: float) -> float:
-    """The sum at which ``_wealth`` reaches 1/alpha."""
+def bound(v: float, alpha: float) -> float:
+    """The sum at which ``wealth`` reaches 1/alpha."""
     # Any one of them would need its part of alpha alone; together they need no more.
     most = min(normal_bound(v, alpha * part, rho, one_sided=True) for rho, part in TUNED)
-    return root(lambda s: _wealth(s, v) - math.log(1.0 / alpha), 0.0, most)
+    return root(lambda s: wealth(s, v) - math.log(1.0 / alpha), 0.0, most)
 
 
 class NormalTest(_ByWealth):
@@ -245,7 +245,7 @@ class NormalTest(_ByWealth):
         gap = (c.mean + self._centre - stable) * (1.0 if above else -1.0)
         z = gap / math.sqrt(c.variance + border.slope**2 * s.variance)
         v = self._clock
-        return _wealth(z * math.sqrt(v), v) + math.log(self._part)
+        return wealth(z * math.sqrt(v), v) + math.log(self._part)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """See ``Test``."""
@@ -256,7 +256,7 @@ class NormalTest(_ByWealth):
     def radius(self, alpha: float) -> float:
         """Standard errors from the middle to either end of the interval."""
         v = self._clock
-        return _bound(v, alpha * self._part) / math.sqrt(v)
+        return bound(v, alpha * self._part) / math.sqrt(v)
 
 
 def compare(
@@ -392,7 +392,7 @@ def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:
     effect = max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
     se = math.sqrt(seen.q * (1.0 - seen.q) * effect / sums.n)
     v = float(sums.units)
-    return se * _bound(v, alpha / 2) / math.sqrt(v)
+    return se * bound(v, alpha / 2) / math.sqrt(v)
 
 
 def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from slipway import expectations, metrics, runtimes, spec, strategies
 from slipway.errors import ExpectationError
 from slipway.expectations import Pack
-from slipway.gates import parse
+from slipway.gates import Gates, parse
 from slipway.spec import Spec
 
 
@@ -28,13 +28,31 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, 
     pack = expectations.load(declared.pack)
     gates = parse(pack.live)
     metrics.measures(gates)
-    if declared.rollout.climbs and not any(g.budget is not None for g in gates.gates):
-        raise ExpectationError(
-            "'rollout.steps: auto' follows the budgets of guardrails, and no gate has one",
-            where=str(pack.folder / "gates.toml"),
-            do="give a guardrail a budget (docs/statistics.md), or plan the steps",
-        )
+    _fit(declared, gates, pack)
     strategies.resolve(declared.rollout.strategy)
     chosen = declared.runtime
     runtimes.resolve("docker" if chosen.kind == "auto" else chosen.kind, Path(), chosen.options)
     return declared, pack
+
+
+def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
+    """Refuse gates that could never let such a launch move on.
+
+    Raises:
+        ExpectationError: the strategy needs gates of another kind.
+    """
+    where = str(pack.folder / "gates.toml")
+    if declared.rollout.climbs and not any(g.budget is not None for g in gates.gates):
+        raise ExpectationError(
+            "'rollout.steps: auto' follows the budgets of guardrails, and no gate has one",
+            where=where,
+            do="give a guardrail a budget (docs/how-to/expectations.md), or plan the steps",
+        )
+    compared = [g.name for g in gates.gates if g.limit is None]
+    if declared.rollout.strategy == "blue_green" and compared:
+        raise ExpectationError(
+            "'blue_green' leaves nobody with stable to compare with, and these gates compare: "
+            + ", ".join(compared),
+            where=where,
+            do="give each a limit in place of its margin or budget (docs/how-to/expectations.md)",
+        )

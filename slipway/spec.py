@@ -28,7 +28,7 @@ from slipway.release import Column
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 SOURCES = ("csv", "parquet")
-STRATEGIES = ("canary",)
+STRATEGIES = ("blue_green", "canary")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -144,6 +144,13 @@ class AutoSteps(Part):
     max_seconds: Seconds = 86_400.0
 
 
+class Bake(Part):
+    """With ``blue_green``: the least and most time that everyone has the candidate on trial."""
+
+    min_seconds: float = Field(default=600.0, ge=0)
+    max_seconds: Seconds = 86_400.0
+
+
 class AutoStep(RolloutStep):
     """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
 
@@ -153,12 +160,20 @@ class RolloutPlan(Part):
 
     strategy: str = "canary"
     auto: AutoSteps = AutoSteps()
+    bake: Bake = Bake()
     steps: tuple[RolloutStep, ...] = Field(
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
     approval: bool = False
     lease_seconds: float = Field(default=60.0, ge=1)
     tick_seconds: float = Field(default=10.0, ge=0.1)
+
+    @property
+    def shares(self) -> tuple[dict[str, float], ...]:
+        """The planned steps: ``{share, min_seconds, max_seconds}``."""
+        if self.strategy == "blue_green":
+            return ({"share": 1.0, **self.bake.model_dump()},)
+        return tuple(step.model_dump() for step in self.steps)
 
     @property
     def climbs(self) -> bool:
@@ -185,6 +200,8 @@ class RolloutPlan(Part):
     def _rising(self) -> RolloutPlan:
         shares = [s.share for s in self.steps]
         faults = []
+        if self.strategy == "blue_green" and "steps" in self.model_fields_set:
+            faults.append("blue_green switches everyone at once (allowed: bake, and no steps)")
         if shares != sorted(set(shares)):
             faults.append(f"the shares {shares} do not rise (allowed: rising, below 1)")
         if self.tick_seconds * 2 > self.lease_seconds:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from slipway.alone import compare_alone
 from slipway.errors import UsageError
 from slipway.evidence import Evidence, Measured, Tails
 from slipway.gates import Gate, Gates
@@ -195,7 +196,8 @@ def judge(
     units = (evidence.units.get(baseline, 0), evidence.units.get(candidate, 0))
     shares = evidence.shares or gates.policy.shares
     pair = Pair(baseline, candidate, _chance(shares or evidence.units, baseline, candidate))
-    split = _Split(pair if shares else None, gates.policy.srm_alpha)
+    split_is_known = all(shares.get(arm, 0.0) > 0.0 for arm in (baseline, candidate))
+    split = _Split(pair if split_is_known else None, gates.policy.srm_alpha)
     results = tuple(
         _judge_gate(
             evidence.metrics.get(g.name),
@@ -290,14 +292,20 @@ def _judge_gate(
         arms[arm].units if arm in arms else 0 for arm in (pair.baseline, pair.candidate)
     )
     units = (stable, candidate)
-    empty = _unmeasured(level, gate, units, pair) or split.doubt(units, f"units with {gate.name}")
+    empty = _unmeasured(level, gate, units, pair)
+    if gate.limit is None:
+        empty = empty or split.doubt(units, f"units with {gate.name}")
     if seen is None or empty:
         failed = gate.missing == "fail"
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
         return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
-    result = compare(seen, gate, pair, alpha, next_share, intervals)
-    outcome, told = _finding(gate, result, min(units), next_share)
+    if gate.limit is not None and isinstance(seen, Measured):
+        result = compare_alone(seen, gate, pair.candidate, alpha, intervals)
+        outcome, told = _finding(gate, result, candidate, next_share)
+    else:
+        result = compare(seen, gate, pair, alpha, next_share, intervals)
+        outcome, told = _finding(gate, result, min(units), next_share)
     answer = GateResult(
         metric=gate.name,
         kind=gate.kind,
@@ -332,10 +340,11 @@ def _share(result: GateResult, gate: Gate, next_share: float) -> float:
 def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair: Pair) -> str:
     """Why a gate is not measured, or nothing."""
     arms = (pair.baseline, pair.candidate)
-    empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n)
+    wanted = arms if gate.limit is None else arms[1:]
+    empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n and arm in wanted)
     if level is None or empty:
         return f"{gate.name} was not measured: no data{' of ' + empty if empty else ''}"
-    for arm in arms:
+    for arm in wanted:
         asked = level.requests.get(arm, 0)
         if level.arms[arm].n < gate.coverage * asked:
             return (
@@ -346,7 +355,7 @@ def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair
 
 
 def _margin(gate: Gate, stable: float, next_share: float) -> float:
-    """How much worse is still allowed, in the metric's units."""
+    """How much worse is still allowed, in the metric's units; none beyond a limit."""
     if gate.relative is not None:
         return gate.relative * abs(stable)
     return gate.absolute if gate.absolute is not None else (gate.budget or 0.0) / next_share
@@ -356,6 +365,11 @@ def _figures(gate: Gate, seen: Comparison, units: tuple[int, int], baseline: str
     interval = seen.interval
     blur = f" to within {seen.resolution:.2g}" if seen.resolution else ""
     span = f", in [{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
+    if gate.limit is not None:
+        return (
+            f"{gate.name} {seen.figures[1]:.4g} at a limit of {gate.limit:g} "
+            f"({seen.effect:+.3g}{span}; {units[1]} units)"
+        )
     return (
         f"{gate.name} {seen.figures[1]:.4g} against {baseline}'s {seen.figures[0]:.4g} "
         f"({seen.effect:+.3g}{blur}{span}; {units[1]} against {units[0]} units)"
@@ -363,6 +377,8 @@ def _figures(gate: Gate, seen: Comparison, units: tuple[int, int], baseline: str
 
 
 def _finding(gate: Gate, seen: Comparison, units: int, next_share: float) -> tuple[Finding, str]:
+    if gate.limit is not None:
+        return _finding_alone(gate, seen, units)
     margin = _margin(gate, seen.figures[0], next_share)
     allowed = f"a margin of {margin:.4g}"
     if gate.budget is not None:
@@ -376,13 +392,27 @@ def _finding(gate: Gate, seen: Comparison, units: int, next_share: float) -> tup
         return Finding.BETTER, "better"
     if seen.no_worse:
         return Finding.NO_WORSE, f"no worse within {allowed}"
-    if seen.lacks is not None:
-        have, need = seen.lacks
-        return Finding.UNDECIDED, (
-            f"undecided: without bounds (low, high) it takes {need:.0f} effective units of an arm, "
-            f"and there are {have:.0f}: few units, or a few very large ones"
-        )
-    return Finding.UNDECIDED, f"undecided at {allowed}"
+    return Finding.UNDECIDED, _lacks(seen) or f"undecided at {allowed}"
+
+
+def _finding_alone(gate: Gate, seen: Comparison, units: int) -> tuple[Finding, str]:
+    if units < gate.min_units:
+        return Finding.UNDECIDED, f"fewer than {gate.min_units} units"
+    if seen.worse:
+        return Finding.WORSE, "surely beyond it"
+    if seen.no_worse:
+        return Finding.NO_WORSE, "surely within it"
+    return Finding.UNDECIDED, _lacks(seen) or "undecided"
+
+
+def _lacks(seen: Comparison) -> str:
+    if seen.lacks is None:
+        return ""
+    have, need = seen.lacks
+    return (
+        f"undecided: without bounds (low, high) it takes {need:.0f} effective units of an arm, "
+        f"and there are {have:.0f}: few units, or a few very large ones"
+    )
 
 
 def _more(gate: Gate, seen: Comparison, units: int, next_share: float) -> int | None:

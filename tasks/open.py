@@ -160,7 +160,7 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
     policy = pack.live.get("policy", {})
     return Plan(
         strategy=spec.rollout.strategy,
-        steps=tuple(step.model_dump() for step in spec.rollout.steps),
+        steps=spec.rollout.shares,
         gates=dict(pack.live),
         serving=dict(spec.serving),
         on_inconclusive=policy.get("on_inconclusive", "rollback"),

@@ -10,7 +10,10 @@ from slipway.errors import SpecError
 if TYPE_CHECKING:
     from slipway.ports import Strategy
 
-BUILT_IN = {"canary": "slipway.strategies.canary:Canary"}
+BUILT_IN = {
+    "blue_green": "slipway.strategies.blue_green:BlueGreen",
+    "canary": "slipway.strategies.canary:Canary",
+}
 
 
 def resolve(name: str) -> Strategy:

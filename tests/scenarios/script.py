@@ -114,6 +114,7 @@ def _plan(text: str) -> Plan:
         on_inconclusive=ending[1] if ending else "rollback",
         approval="with approval" in text,
         auto="then auto" in text,
+        strategy="blue_green" if "blue_green" in text else "canary",
     )
 
 

@@ -58,7 +58,7 @@ def test_every_fault_is_named_with_its_path_and_what_is_allowed() -> None:
         "gate.0.margin.relative: found -0.1 (allowed: a number from 0",
         "gate.0.min_units: found 0 (allowed: a whole number from 1)",
         "gate.1.direction: missing",
-        "gate.1: give a margin or a budget, and not both",
+        "gate.1: give one of margin, budget, limit",
         "gates: unknown (allowed: policy, gate)",
     ):
         assert part in told
