@@ -135,6 +135,10 @@ class Border:
     shift: float
 
 
+EVEN = Border(1.0, 0.0)
+"""Neither better nor worse."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gates:
     """All that is demanded on live traffic. Never empty."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from slipway.boundaries import bernoulli_interval, root
 from slipway.evidence import Measured, Sums, Tails, bin_edges
-from slipway.gates import Border, Gate
+from slipway.gates import EVEN, Border, Gate
 from slipway.sequential import (
     MeanComparison,
     count_ratio,
@@ -38,8 +38,6 @@ and counts say most of them; successes, for which higher is better, seldom are."
 
 RARE = 0.1
 """The part of units with an event up to which a ratio of such units is that of the rates."""
-
-EVEN = Border(1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +224,12 @@ class NormalTest(_ByWealth):
         unit_variance = (stable.first2 + candidate.first2) / units - mean**2
         dd = self._c.dd + self._s.dd
         gathered = self._c.dd * self._s.dd / dd if dd > 0.0 else 0.0
-        self._clock = gathered / unit_variance if unit_variance > 0.0 else 0.0
+        self.clock = gathered / unit_variance if unit_variance > 0.0 else 0.0
 
     def trusted(self, alpha: float) -> bool:
         """Whether both arms have units enough for this alpha."""
         have, need = self.effective(alpha)
-        return self._clock > 0.0 and have >= need
+        return self.clock > 0.0 and have >= need
 
     def effective(self, alpha: float) -> tuple[float, float]:
         """The effective units of the arm that has fewer, and how many it needs."""
@@ -240,12 +238,15 @@ class NormalTest(_ByWealth):
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
+        gap, variance = self.gap(border)
+        z = gap / math.sqrt(variance) * (1.0 if above else -1.0)
+        return wealth(z * math.sqrt(self.clock), self.clock) + math.log(self._part)
+
+    def gap(self, border: Border) -> tuple[float, float]:
+        """The candidate's excess over the border, and its variance."""
         c, s = self._c, self._s
         stable = border.slope * (s.mean + self._centre) + border.shift
-        gap = (c.mean + self._centre - stable) * (1.0 if above else -1.0)
-        z = gap / math.sqrt(c.variance + border.slope**2 * s.variance)
-        v = self._clock
-        return wealth(z * math.sqrt(v), v) + math.log(self._part)
+        return c.mean + self._centre - stable, c.variance + border.slope**2 * s.variance
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """See ``Test``."""
@@ -255,7 +256,7 @@ class NormalTest(_ByWealth):
 
     def radius(self, alpha: float) -> float:
         """Standard errors from the middle to either end of the interval."""
-        v = self._clock
+        v = self.clock
         return bound(v, alpha * self._part) / math.sqrt(v)
 
 

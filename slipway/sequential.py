@@ -61,17 +61,27 @@ def next_event(baseline: int, candidate: int, share: float, ratio: float, *, abo
     Source: Lindon and Malek, "Anytime-valid inference for multinomial count data", 2020,
     arXiv 2011.03567.
     """
-    odds = share * ratio / (1.0 - share)
-    null = odds / (1.0 + odds)
-    logs = []
-    for step, weight in zip(RATIOS, RISE if above else FALL, strict=True):
-        moved = odds * step if above else odds / step
-        p = moved / (1.0 + moved)
-        logs.append(
-            math.log(weight)
-            + candidate * math.log(p / null)
-            + baseline * math.log((1.0 - p) / (1.0 - null))
-        )
+    return next_events(((baseline, candidate, share),), ratio, above=above)
+
+
+def next_events(strata: Sequence[tuple[int, int, float]], ratio: float, *, above: bool) -> float:
+    """``next_event`` over several spans of time with shares of their own.
+
+    Each unit counts in one of them. A share may depend on all that was seen before its span.
+
+    Args:
+        strata: (baseline, candidate, share) of each, as in ``next_event``.
+    """
+    weights = RISE if above else FALL
+    logs = [math.log(weight) for weight in weights]
+    for baseline, candidate, share in strata:
+        odds = share * ratio / (1.0 - share)
+        null = odds / (1.0 + odds)
+        for i, step in enumerate(RATIOS):
+            moved = odds * step if above else odds / step
+            p = moved / (1.0 + moved)
+            logs[i] += candidate * math.log(p / null)
+            logs[i] += baseline * math.log((1.0 - p) / (1.0 - null))
     return log_sum_exp(logs)
 
 

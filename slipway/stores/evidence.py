@@ -52,11 +52,14 @@ class LogEvidence:
         *,
         since: float,
         until: float,
+        newcomers_after: int | None = None,
     ) -> Evidence:
         """The evidence of one route number, from requests with since <= at < until.
 
         Args:
             metrics: as ``slipway.metrics.measures`` makes them.
+            newcomers_after: leave out units that were seen from this route number on before this
+                route's, so that what remains is a cohort (``slipway.cohorts``).
 
         Raises:
             DataError: a bounded metric gave a value outside its bounds, or one is not finite.
@@ -65,7 +68,13 @@ class LogEvidence:
         from slipway.stores.inference_log import open_log
 
         measures = [_measure(m) for m in metrics]
-        where = f"model = {_text(model)} AND route = {int(route)} AND {DRAWN}"
+        of = f"model = {_text(model)} AND {DRAWN}"
+        where = f"{of} AND route = {int(route)}"
+        if newcomers_after is not None:
+            where += (
+                f" AND unit NOT IN (SELECT unit FROM requests WHERE {of} "  # noqa: S608
+                f"AND route >= {int(newcomers_after)} AND route < {int(route)})"
+            )
         db = open_log(self._folder)
         try:
             self._attach(db, repr((where, since, measures)))

@@ -245,6 +245,23 @@ def test_a_gate_of_another_type_than_its_metric_is_refused() -> None:
         measures(gates)
 
 
+def test_newcomers_are_a_cohort_of_their_own(tmp_path: Path) -> None:
+    """Units of the routes before are left out, from the first route that counts."""
+    writer = Log(tmp_path)
+    for i, (unit, route) in enumerate([("a", 1), ("b", 2), ("b", 3), ("c", 3), ("a", 3)]):
+        writer.request(i, unit=unit, route=route)
+    writer.close()
+    source = LogEvidence(tmp_path)
+
+    def units(**options: Any) -> int:
+        seen = source.observe("m", 3, measures(GATES), since=0.0, until=9.0, **options)
+        return seen.units["stable"]
+
+    assert units() == 3
+    assert units(newcomers_after=2) == 2
+    assert units(newcomers_after=1) == 1
+
+
 def test_late_labels_contradict_a_pass(tmp_path: Path) -> None:
     """Those that came in time were kind to the candidate; those that came later are not."""
     writer, rng = Log(tmp_path), random.Random(1)
