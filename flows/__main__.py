@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -62,7 +63,7 @@ def main(name: str, parameters: str) -> int:
     return 0
 
 
-INSPECTORS = {"release": "tasks.suite", "demo": "tasks.suite", "watch": "tasks.drift"}
+INSPECTORS = {"release": ["tasks.suite"], "demo": ["tasks.suite"], "watch": ["tasks.drift"]}
 LIBRARIES = {"release": ["skops.io", "mlflow.sklearn"], "demo": ["skops.io", "mlflow.sklearn"]}
 """What a flow will need in any case, and what is slow to import, by the flow's name.
 
@@ -71,17 +72,20 @@ skops comes first: its import looks through all modules that are loaded, for eac
 
 
 def _run(name: str, parameters: dict[str, Any], terminal: Terminal) -> Any:
-    from tasks import warm
     from tasks.prefect_server import connect
+    from tasks.warm import early
 
     server = connect(Home.of().root)  # before the first import of prefect
-    if name in INSPECTORS:
-        warm.start_early(INSPECTORS[name])
-    with collector.paused():
-        for library in LIBRARIES.get(name, ()):
-            importlib.import_module(library)
-        flow = getattr(importlib.import_module(f"flows.{name}"), name)
-    server.ready()
+    with early(*INSPECTORS.get(name, ())):
+        with collector.paused():
+            for library in LIBRARIES.get(name, ()):
+                importlib.import_module(library)
+            flow = getattr(importlib.import_module(f"flows.{name}"), name)
+        server.ready()
+        return _told(flow, parameters, terminal)
+
+
+def _told(flow: Callable[..., Any], parameters: dict[str, Any], terminal: Terminal) -> Any:
     for handler in logging.getLogger().handlers:
         handler.addFilter(terminal)
     try:

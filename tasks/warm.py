@@ -65,9 +65,18 @@ class Warm:
 _early: dict[str, Warm] = {}
 
 
-def start_early(module: str) -> None:
-    """Start a module's process now, for the first ``warm`` block that asks for it."""
-    _early[module] = Warm(module)
+@contextmanager
+def early(*modules: str) -> Iterator[None]:
+    """Start these modules' processes now, each for the first ``warm`` block that asks for it.
+
+    Those that nobody asked for are ended with the block.
+    """
+    _early.update((module, Warm(module)) for module in modules)
+    try:
+        yield
+    finally:
+        for unused in filter(None, (_early.pop(module, None) for module in modules)):
+            unused.end()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from small_project import MODEL, lay_down
 from workplace import Workplace, environment
 
+from slipway import collector
 from tasks.prefect_server import connect
 
 
@@ -32,6 +33,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
             with temporary_settings({PREFECT_API_URL: server.url}):
                 yield bench
         finally:
+            collector.done()  # the flows ran in this very process
             assert bench.slipway("stop").code == 0
     assert not bench.processes()
 

@@ -141,7 +141,7 @@ class Workplace:
         """The release flow's parameters for the small project under a name."""
         changes = {k.replace("__", "."): v for k, v in overrides.items()}
         if model:
-            changes |= {"model": model, "expectations": "expectations/press"}
+            changes = {"model": model, "expectations": "expectations/press", **changes}
         return {"spec": str(self.project), "overrides": changes, "actor": "tester"}
 
     def processes(self) -> set[int]:
