@@ -13,12 +13,13 @@ from slipway.errors import Busy, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.lifecycle import Event, State
-from slipway.release import Bundle, Release, Report, short
+from slipway.release import Bundle, Candidate, Release, Report, short
 from slipway.rollout import NO_BASELINE, ModelState, Plan, Step, open_rollout, take
 from slipway.spec import Spec
 from slipway.terms import Terms
+from tasks.probe import probe
 from tasks.record import keep, ledger, record, state_of
-from tasks.serve import settle, stand_by, terms_of
+from tasks.serve import give_up, settle, stand_by, terms_of
 
 WAIT_SECONDS = 1.0
 
@@ -126,9 +127,15 @@ def require_blessing(model: str, report: Report) -> None:
 
 
 def open_for(
-    home: Home, spec: Spec, pack: Pack, made: Release, state: ModelState, actor: str
+    home: Home,
+    spec: Spec,
+    pack: Pack,
+    candidate: Candidate,
+    made: Release,
+    state: ModelState,
+    actor: str,
 ) -> None:
-    """Keep the manifest, have the release running, and open its rollout.
+    """Keep the manifest, have the release running and probed, and open its rollout.
 
     Safe to repeat: a release that is stable or being launched already is left as it is. Another
     one being launched is superseded: its users return to stable, and it starts from zero.
@@ -138,6 +145,11 @@ def open_for(
         return
     terms = terms_of(spec.runtime, made)
     stand_by(home, made.id, terms)
+    try:
+        probe(home, spec, pack, candidate, made)
+    except BaseException:
+        give_up(home, made.id, terms)
+        raise
     if state.rollout:
         reason = f"superseded by {short(made.id)}"
         draft = take(state, Step(Event.SUPERSEDED, reason), now=time.time(), actor=who(actor))

@@ -183,6 +183,12 @@ def stand_by(home: Home, release: str, terms: Terms) -> None:
     store.place(release, runs.start(store.manifest(release), terms.replicas, terms.limits))
 
 
+def give_up(home: Home, release: str, terms: Terms) -> None:
+    """Stop what ``stand_by`` started for a release that no route may name."""
+    ledger(home).place(release, ())
+    runtime(home, terms).stop(release)
+
+
 @task(name="serve", task_run_name="serve {state.model}", cache_policy=NO_CACHE)
 def _settle(home: Home, state: ModelState) -> str:
     """Run what a state needs, and stop what it no longer needs. Safe to repeat.

@@ -48,7 +48,7 @@ EARLY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("3 faults", "trainer.sead: unknown key", "did you mean 'seed'", "rollout.lease_seconds",
          "data.target"),
     ),
-    "unknown strategy": ({"rollout.strategy": "roulette"}, ("'roulette'", "allowed: canary")),
+    "unknown strategy": ({"rollout.strategy": "roulette"}, ("'roulette'", "canary")),
     "no gates": (
         {"expectations": "expectations/no_gates"},
         ("holds no [[offline]] gate", "gate: there is none"),
@@ -130,6 +130,16 @@ def test_a_full_disk_is_told_and_leaves_no_bundle(untouched: Workplace) -> None:
     asked = untouched.asked(trainer__params={"c": 3.0})
     done = untouched.strike("fill", "before:flows.release.bundle", "release", **asked)
     _refused(done, "the bundle cannot be written: File too large", "make room on the disk")
+
+
+def test_a_replica_that_answers_otherwise_is_refused(released: Workplace) -> None:
+    """What serves is asked before a route may name it; one that fails is stopped again."""
+    heads, running = released.heads(), released.processes()
+    asked = released.asked(trainer__params={"c": 0.02})
+    done = released.strike("swap", "before:flows.release.open_for", "release", **asked)
+    _refused(done, "a replica failed its probe", "differ from the trained model's")
+    assert released.processes() == running
+    assert released.heads() == heads
 
 
 def test_of_two_releases_at_once_one_is_refused(untouched: Workplace) -> None:

@@ -1,0 +1,91 @@
+"""Before any traffic: ask the very replicas that will serve, as users will.
+
+A bundle that answered well as a process here may not in its container, on its node, under its
+limits. So every replica answers real rows of the fixed dataset before a route may name it; the
+same requests warm it up.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from slipway.errors import RolloutError, SlipwayError
+from slipway.expectations import Pack
+from slipway.home import Home
+from slipway.release import Candidate, Release, short
+from slipway.spec import Spec
+from tasks.ask import Client, fixed_rows
+from tasks.record import ledger
+
+SAMPLES = 200
+
+
+@task(name="probe", cache_policy=NO_CACHE)
+def probe(home: Home, spec: Spec, pack: Pack, candidate: Candidate, made: Release) -> None:
+    """Ask every replica of a release sample rows of the fixed dataset.
+
+    Raises:
+        RolloutError: a replica does not answer, answers otherwise than the trained model did, or
+            is slower than the pack allows.
+    """
+    rows = fixed_rows(pack.fixed_set, spec).requests[:SAMPLES]
+    expected = json.loads((Path(candidate.path) / "native_scores.json").read_text())[:SAMPLES]
+    slowest = min(
+        (g.limit for g in pack.offline if (g.metric, g.bound) == ("latency_p99_ms", "max")),
+        default=float("inf"),
+    )
+    endpoints = ledger(home).placed(made.id)
+    told = [_ask(e, rows, expected, spec.bundle.tolerance, slowest) for e in endpoints]
+    if not told:
+        raise _refused("none is placed", short(made.id))
+    gap, p99 = max(t[0] for t in told), max(t[1] for t in told)
+    get_run_logger().info(
+        "%d replicas answered %d sample rows within %.1e, p99 %.1f ms",
+        len(told),
+        len(rows),
+        gap,
+        p99,
+    )
+
+
+def _ask(
+    endpoint: str,
+    rows: Sequence[Mapping[str, Any]],
+    expected: Sequence[float],
+    tolerance: float,
+    slowest_ms: float,
+) -> tuple[float, float]:
+    """One replica's largest difference from the trained model, and its p99 in milliseconds."""
+    client = Client(endpoint)
+    try:
+        answers = client.all(rows)
+        p99 = client.p99_ms(rows)
+    except (SlipwayError, OSError, http.client.HTTPException) as error:
+        raise _refused(f"it does not answer real requests: {error}", endpoint) from error
+    finally:
+        client.close()
+    gap = max(abs(a - b) for a, b in zip(answers, expected, strict=True))
+    if not gap <= tolerance:  # NaN is not within it either
+        raise _refused(
+            f"its answers differ from the trained model's by up to {gap:.1e}, where "
+            f"{tolerance:.1e} is allowed",
+            endpoint,
+        )
+    if p99 > slowest_ms:
+        raise _refused(f"its p99 is {p99:.1f} ms, where {slowest_ms:g} are allowed", endpoint)
+    return gap, p99
+
+
+def _refused(why: str, where: str) -> RolloutError:
+    return RolloutError(
+        f"a replica failed its probe: {why}",
+        where=where,
+        do="see 'slipway logs'; no user has had it, and nothing was launched",
+    )
