@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
+from benchmarks.kayenta import classify
 from benchmarks.verdict_traffic import MINUTES, Array, Traffic
 from slipway.inference import TRUSTED_UNITS, TUNED
 from slipway.sequential import refuted
@@ -123,7 +124,7 @@ def msprt(traffic: Traffic, alpha: float, tau: float = 0.01) -> Array:
 def mann_whitney(traffic: Traffic) -> Array:
     """Kayenta's way: Mann-Whitney on error rates by minute at 98 %, judged at the end.
 
-    A rate is *high* where the interval of the shift lies above 0 and the test says so.
+    Only where the test itself finds a shift can the interval lie above the tolerance.
     """
     with np.errstate(all="ignore"):
         rates = traffic.counts[..., 1] / traffic.counts[..., 0]
@@ -136,4 +137,6 @@ def mann_whitney(traffic: Traffic) -> Array:
     with np.errstate(all="ignore"):
         z = (u - MINUTES**2 / 2 - 0.5) / np.sqrt(spread)
     high = np.nan_to_num(z) > -ndtri(0.01)
+    for run in np.flatnonzero(high):
+        high[run] = classify(stable[run], candidate[run]) == "High"
     return np.where(high, traffic.counts[:, :, 1, 0].sum(1), np.inf)

@@ -1,0 +1,61 @@
+"""The rule that the benchmark of verdicts calls Kayenta's is Kayenta's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.kayenta import classify, mean_ratio, shifts, superiority
+
+SHARED = Path(os.environ.get("SLIPWAY_SHARED", Path(__file__).parents[3] / "shared"))
+VECTORS = SHARED / "vectors" / "kayenta_mannwhitney_classifier.json"
+ALLOWED = {"Increase": ("High",), "Decrease": ("Low",), "Either": ("High", "Low")}
+
+
+def test_a_shift_of_all_values_is_high() -> None:
+    """Five values against zeros: its case 'Tied Ranks With Zeros' has the interval 54.5 to 57.4."""
+    zeros, values = np.zeros(5), np.array([54.9, 54.5, 55.1, 55.6, 57.4])
+    lower, estimate, upper = shifts(zeros, values, 0.95)
+    assert (lower, upper) == pytest.approx((54.5, 57.4), abs=0.01)
+    assert estimate == pytest.approx(55.1, abs=0.01)
+    assert classify(zeros, values, 0.1, 0.95) == "High"
+    assert classify(values, zeros, 0.1, 0.95) == "Low"
+    assert classify(zeros, np.array([])) == "Nodata"
+    assert classify(values, values[::-1]) == "Pass"
+
+
+def _label(case: dict[str, Any]) -> str:
+    """What our rule says of a published case."""
+    told = case["params"]
+    arms = [
+        np.array([np.nan if x is None else x for x in case[k]]) for k in ("control", "experiment")
+    ]
+    if "Remove" not in case["nan_strategy"] and not (len(arms[0]) and len(arms[1])):
+        return "Pass"  # nothing is put in for what is missing on either side
+    cles = told.get("effectSizeMeasure") == "cles"
+    usual = (0.5, 0.5) if cles else (1.0, 1.0)
+    label = classify(
+        *arms, told["tolerance"], told["confLevel"],
+        tuple(told.get("effectSizeThresholds", usual)), superiority if cles else mean_ratio,
+    )  # fmt: skip
+    return label if label == "Nodata" or label in ALLOWED[case["direction"]] else "Pass"
+
+
+@pytest.mark.skipif(
+    not VECTORS.is_file(), reason="the collected vectors are not beside the project"
+)
+def test_every_published_case_is_classified_alike() -> None:
+    """The Mann-Whitney cases of its own tests, and the intervals that were found for them."""
+    cases = [
+        c
+        for c in json.loads(VECTORS.read_text())["cases"]
+        if c["classifier"] == "MannWhitneyClassifier" and "classification" in c["expect"]
+    ]
+    wrong = [c["name"] for c in cases if _label(c) != c["expect"]["classification"]]
+    assert not wrong
+    assert len(cases) >= 30
