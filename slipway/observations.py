@@ -96,6 +96,8 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
             where=str(path),
             do="give the path of such a file",
         )
+    if not path.stat().st_size:
+        raise UsageError("the file is empty", where=str(path), do="give it observations")
     db = duckdb.connect(":memory:")
     source = reader.format(path="'" + str(path).replace("'", "''") + "'")
     try:

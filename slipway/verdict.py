@@ -299,7 +299,7 @@ def _judge_gate(
         failed = gate.missing == "fail"
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
-        return GateResult(gate.name, gate.kind, outcome, None, None, 0.0, units, 0.0, alpha, reason)
+        return GateResult(gate.name, gate.kind, outcome, None, None, 1.0, units, 0.0, alpha, reason)
     if gate.limit is not None and isinstance(seen, Measured):
         result = compare_alone(seen, gate, pair.candidate, alpha, intervals)
         outcome, told = _finding(gate, result, candidate, next_share)

@@ -276,7 +276,7 @@ def test_bad_gates_get_one_clear_error(
         (("seen.csv",), "--gates"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "often"), "'often' does not say when"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "every:0"), "does not say when"),
-        (("empty.csv", "--gates", "gates.toml"), "empty.csv"),
+        (("empty.csv", "--gates", "gates.toml"), "the file is empty"),
         (("short.csv", "--gates", "gates.toml"), "the file has no column arm, unit"),
     ],
 )
