@@ -103,7 +103,7 @@ def write(
         shutil.rmtree(part, ignore_errors=True)  # what a kill left of an earlier try
         part.mkdir(parents=True)
         _fill(part, manifest, model_file, code_files or {})
-        files = {str(p.relative_to(part)): digest_file(p) for p in _walk(part)}
+        files = contents(part)
         _settle(part, directory, files)
     except OSError as error:
         raise RuntimeFailure(
@@ -114,6 +114,11 @@ def write(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return files
+
+
+def contents(directory: Path) -> dict[str, str]:
+    """Relative path to digest of every file of a bundle, as it lies there now."""
+    return {str(p.relative_to(directory)): digest_file(p) for p in _walk(directory)}
 
 
 def verify(directory: Path, files: Mapping[str, str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from slipway import __version__
-from slipway.errors import Refused, SlipwayError, UsageError
+from slipway.errors import SlipwayError, UsageError
 from slipway.home import Home
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a pr
 ACTOR = click.option("--actor", default="", help="Who asks for it, for the ledger.")
 HEAVY = {
     "judge": "slipway.judge:command",
+    "key": "slipway.verifying:key",
     "logs": "slipway.running:logs",
     "render": "slipway.running:render",
     "stop": "slipway.running:stop",
+    "verify": "slipway.verifying:verify",
 }
 
 
@@ -261,29 +263,6 @@ def why(model: str, as_json: bool) -> None:
     store = _ledger()
     rows = story.why(_entries(store, model))
     _dump(rows) if as_json else show.why(rows, _manifests(store, rows))
-
-
-@cli.command()
-@click.argument("model", required=False)
-@JSON
-def verify(model: str | None, as_json: bool) -> None:
-    """Find a changed, missing or reordered entry in the ledger."""
-    store = _ledger()
-    known = store.models()
-    if model and model not in known:
-        raise _unknown(model, known)
-    found = {m: store.faults(m) for m in ([model] if model else known)}
-    if as_json:
-        _dump(found)
-    for name, faults in found.items():
-        if not as_json and not faults:
-            click.echo(f"{name}: {len(store.entries(name))} entries, the chain is whole")
-    broken = [fault for faults in found.values() for fault in faults]
-    if broken:
-        raise Refused(
-            "the ledger is broken:\n" + "\n".join(f"    {f}" for f in broken),
-            do="restore its database from a backup; do not release until it verifies",
-        )
 
 
 @cli.command()

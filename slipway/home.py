@@ -6,6 +6,7 @@ One folder, ``$SLIPWAY_HOME`` (default ``.slipway`` in the working directory):
     snapshots/      training data by digest
     candidates/     trained models by what made them
     bundles/        what serves, by digest
+    releases/       manifests, bills of materials and signatures, by release
     log/            the gateway's inference log
     run/            what runs now: announcements and logs of the gateway and replicas
     runs/           what runs left behind: reports, pages

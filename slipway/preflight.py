@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slipway import expectations, metrics, runtimes, spec, strategies
+from slipway import expectations, metrics, runtimes, signing, spec, strategies
 from slipway.errors import ExpectationError
 from slipway.expectations import Pack
 from slipway.gates import Gates, parse
@@ -23,8 +23,10 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, 
     Raises:
         SpecError: the spec has faults, or names an unknown strategy or runtime.
         ExpectationError: the pack has faults, or names an unknown metric.
+        Refused: the key that is to sign the release cannot be used.
     """
     declared = spec.load(path, overrides)
+    signing.signing_key()
     pack = expectations.load(declared.pack)
     gates = parse(pack.live)
     metrics.measures(gates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from slipway import papers
 from slipway.home import Home
 from slipway.ledger import Draft, Entry
 from slipway.release import Release
@@ -38,5 +39,6 @@ def record(home: Home, state: ModelState, draft: Draft) -> Entry:
 
 
 def keep(home: Home, release: Release) -> None:
-    """Keep a release's manifest, so that its id can be named and built again."""
+    """Keep a release's manifest and papers, so that its id can be named, checked, built again."""
+    papers.write(home.folder("releases"), release)
     ledger(home).put_manifest(release)
