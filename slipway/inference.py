@@ -64,6 +64,8 @@ class Comparison:
             how many it needs.
         resolution: how far the effect may be off because values were counted in bins; the interval
             includes it.
+        ratio: the confidence sequence of the candidate's rate over the other's, by units with an
+            event, where those are rare and counts compare them.
     """
 
     figures: tuple[float, float]
@@ -75,6 +77,7 @@ class Comparison:
     better: bool
     lacks: tuple[float, float] | None = None
     resolution: float = 0.0
+    ratio: tuple[float, float] | None = None
 
 
 class Test(Protocol):
@@ -138,16 +141,20 @@ class CountTest:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The difference: stable's rate times (the ratio less 1), with both at their ends."""
-        s, c = self._stable, self._candidate
-        mine, rest = alpha * self.part, alpha * (1.0 - self.part) / 2.0
+        s = self._stable
+        rest = alpha * (1.0 - self.part) / 2.0
         low, high = bernoulli_interval(s.events, s.units, rest, s.units)
         scale = self._rate / (s.events / s.units)  # from units with an event to events of requests
         ends = []
-        for upper in (False, True):
-            ratio = count_ratio(s.events, c.events, self._share, mine, upper=upper)
+        for ratio, upper in zip(self.ratio(alpha), (False, True), strict=True):
             most = high if (ratio > 1.0) == upper else low
             ends.append(most * scale * (ratio - 1.0))
         return ends[0], ends[1]
+
+    def ratio(self, alpha: float) -> tuple[float, float]:
+        """The confidence sequence of the ratio of the rates, each end at alpha, weighted."""
+        told = (*self._counts, self._share, alpha * self.part)
+        return count_ratio(*told, upper=False), count_ratio(*told, upper=True)
 
 
 class FirstValueTest(_ByWealth):
@@ -292,6 +299,7 @@ def compare(
         no_worse=_any(tests, no_worse, alpha, above=not lower),
         better=_any(tests, EVEN, alpha, above=not lower),
         lacks=None if tests else NormalTest(seen, pair, 1.0).effective(alpha),
+        ratio=_ratio(tests, alpha) if intervals else None,
     )
 
 
@@ -324,6 +332,12 @@ def _interval(
     if tests and isinstance(tests[0], CountTest):
         return _interval_of_counted(seen, tests[0], pair, alpha)
     return tests[-1].interval(alpha) if tests else None
+
+
+def _ratio(tests: Sequence[Test], alpha: float) -> tuple[float, float] | None:
+    if not (tests and isinstance(tests[0], CountTest) and tests[0].rare):
+        return None
+    return _closed(*tests[0].ratio(alpha))
 
 
 def _interval_of_counted(

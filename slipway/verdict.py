@@ -67,6 +67,8 @@ class GateResult:
             reached yet, just short of 1.
         resolution: how far the effect of a quantile may be off, since values are counted in bins
             of 1 %; the interval includes it.
+        ratio: the confidence sequence of the candidate's rate over stable's, for a rate with a
+            relative margin whose events are rare; None elsewhere, and where it has an open end.
     """
 
     metric: str
@@ -82,6 +84,7 @@ class GateResult:
     more_units: int | None = None
     share: float = 0.0
     resolution: float = 0.0
+    ratio: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -92,6 +95,7 @@ class GateResult:
             **plain,
             "outcome": str(self.outcome),
             "interval": interval,
+            "ratio": list(self.ratio) if self.ratio else None,
             "units": list(self.units),
             "e_value": min(self.e_value, 1e300),
         }
@@ -105,6 +109,7 @@ class GateResult:
                 **record,
                 "outcome": Finding(record["outcome"]),
                 "interval": tuple(interval) if interval else None,
+                "ratio": tuple(record["ratio"]) if record.get("ratio") else None,
                 "units": tuple(record["units"]),
             }
         )
@@ -317,6 +322,7 @@ def _judge_gate(
         margin=_margin(gate, result.figures[0], next_share),
         alpha=alpha,
         resolution=result.resolution,
+        ratio=result.ratio,
         reason=f"{_figures(gate, result, units, pair.baseline)}: {told}",
         more_units=_more(gate, result, candidate, next_share)
         if outcome is Finding.UNDECIDED

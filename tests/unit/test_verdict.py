@@ -73,6 +73,17 @@ def test_more_errors_than_allowed_fail() -> None:
     assert verdict.more_units is None
 
 
+def test_a_rate_is_told_as_a_ratio_as_well() -> None:
+    """Twelve in 200 against nine in 1,800: twelve times, and surely above once; as the effect."""
+    found = judge(evidence(error=BAD), gates()).gates[0]
+    assert found.ratio is not None
+    assert found.ratio[0] > 1.0
+    assert found.ratio[0] < 12.0 < found.ratio[1]
+    assert found.interval is not None
+    assert found.interval[0] > 0.0
+    assert judge(evidence(error=SAME), gates({"budget": 0.1})).gates[0].ratio is None
+
+
 def test_the_same_rate_is_inconclusive_at_no_margin() -> None:
     """Equality cannot be proved to the last digit; more units are asked for."""
     verdict = judge(evidence(error=SAME), gates())
