@@ -153,6 +153,8 @@ def _bundle(release: Release) -> Check:
 
 def _image(release: Release) -> Check:
     """Whether the engine has the very image that the manifest names."""
+    from docker.errors import ImageNotFound
+
     from slipway.engine import connected
 
     if not release.image:
@@ -160,11 +162,12 @@ def _image(release: Release) -> Check:
     reference = release.locators["image"]
     try:
         with connected() as engine:
-            found = [i for i in engine.images.list() if reference in i.tags]
+            try:
+                found = engine.images.get(reference)
+            except ImageNotFound:
+                return Check("image", "not_measured", f"the engine does not have {reference}")
     except RuntimeFailure as error:
         return Check("image", "not_measured", error.what)
-    if not found:
-        return Check("image", "not_measured", f"the engine does not have {reference}")
-    same = Image(release.bundle, str(found[0].id)).digest == release.image
+    same = Image(release.bundle, str(found.id)).digest == release.image
     told = f"{reference} is the one released" if same else f"{reference} is another image"
     return Check("image", "pass" if same else "fail", told)

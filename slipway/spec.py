@@ -27,6 +27,7 @@ from slipway.release import Column
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+REPOSITORY = r"^$|^[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+(/[a-z0-9._-]+)+$"
 SOURCES = ("csv", "parquet")
 STRATEGIES = ("blue_green", "canary")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
@@ -248,12 +249,13 @@ class ImageChoice(Part):
     """Whether and from what a container image is built.
 
     ``auto`` builds one where an engine answers and has the base image. ``dockerfile`` is a template
-    of the team's own, relative to the spec.
+    of the team's own, relative to the spec. ``push`` is a repository with its registry's host.
     """
 
     build: Literal["auto", "always", "never"] = "auto"
     base: str = "python:3.11-slim"
     dockerfile: str = ""
+    push: str = Field(default="", pattern=REPOSITORY)
 
 
 class Registry(Part):

@@ -28,6 +28,7 @@ from slipway.image.recipe import (
 )
 from slipway.release import Bundle, Image
 from slipway.spec import Spec
+from tasks.push import push
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -62,6 +63,8 @@ def image(spec: Spec, bundle: Bundle, commit: str) -> tuple[Image | None, str]:
         log.warning("no image: %s", reason)
         return None, reason
     built = build(spec.model, bundle, choice.base, template, commit, say=log.info)
+    if choice.push:
+        built = push(built, choice.push, say=log.info)
     log.info("image %s %s", built.reference, built.content)
     return built, ""
 

@@ -1,0 +1,57 @@
+"""Push an image to a registry, from which it is deployed by the registry's digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from slipway.engine import connected
+from slipway.errors import RuntimeFailure
+from slipway.release import Image
+
+
+def push(image: Image, repository: str, *, say: Callable[[str], None] = print) -> Image:
+    """Push an image; its layers that are there already are not sent again.
+
+    A registry lists an image only once it is whole, so a push that fails leaves nothing to deploy.
+    Credentials are those of ``docker login``.
+
+    Args:
+        repository: with its host, such as ``registry.example:5000/team/flights``.
+        say: is told where it was pushed.
+
+    Returns:
+        The image, with its reference by the registry's digest: a tag can be moved, that cannot.
+
+    Raises:
+        RuntimeFailure: the registry does not answer, refuses the credentials, or ended meanwhile.
+    """
+    tag = image.reference.rpartition(":")[2]
+    with connected() as engine:
+        engine.images.get(image.content).tag(repository, tag)
+        try:
+            digest = _follow(engine.api.push(repository, tag, stream=True, decode=True), repository)
+        finally:
+            engine.images.remove(f"{repository}:{tag}", noprune=True)  # the name, not the image
+    say(f"pushed {repository}@{digest}")
+    return replace(image, reference=f"{repository}@{digest}")
+
+
+def _follow(lines: Iterator[dict[str, Any]], repository: str) -> str:
+    """The digest that the registry knows the image by, at the end of a push."""
+    digest = ""
+    for line in lines:
+        if "error" in line:
+            raise RuntimeFailure(
+                f"the image cannot be pushed: {line['error'].strip()}",
+                where=f"image.push: {repository}",
+                do="see that the registry runs, and log in ('docker login HOST'); then run the "
+                "same again: what it has already is not sent twice",
+            )
+        digest = line.get("aux", {}).get("Digest", digest)
+    if not digest:
+        raise RuntimeFailure(
+            "the push ended without a digest", where=f"image.push: {repository}", do="push again"
+        )
+    return digest
