@@ -64,7 +64,7 @@ http {{
   scgi_temp_path {folder}/nginx-3; keepalive_requests 1000000000;
   split_clients "$http_x_slipway_unit" $arm {{ 1% candidate; * stable; }}
   upstream stable {{ server 127.0.0.1:{ports[0]}; keepalive 128; keepalive_requests 1000000000; }}
-  upstream candidate {{ server 127.0.0.1:{ports[1]}; keepalive 128; keepalive_requests 1000000000; }}
+  upstream candidate {{ server 127.0.0.1:{ports[1]}; keepalive 8; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} reuseport;
     location / {{ proxy_pass http://$arm; proxy_http_version 1.1; proxy_set_header Connection ""; }}
@@ -115,7 +115,9 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def started(name: str, workers: int, command: list[str], port: int, folder: Path) -> Iterator[Rival]:
+def started(
+    name: str, workers: int, command: list[str], port: int, folder: Path
+) -> Iterator[Rival]:
     """Start a process, wait for its first prediction, and end it afterwards."""
     with (folder / f"{name}-{workers}.out").open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)

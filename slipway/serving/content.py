@@ -17,6 +17,19 @@ from slipway.policy import Answer
 _decode = msgspec.json.Decoder().decode
 
 
+class _Split(msgspec.Struct, gc=False):
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class _SplitBody(msgspec.Struct, gc=False):
+    dataframe_split: _Split
+    dataframe_records: None = None  # where it is there, it counts, and this shape does not fit
+
+
+_decode_split = msgspec.json.Decoder(_SplitBody).decode
+
+
 class BadRequestError(Exception):
     """A request that is refused for the caller's fault.
 
@@ -29,6 +42,9 @@ class BadRequestError(Exception):
         super().__init__(what)
         self.status = status
         self.what = what
+
+
+_SPLIT = b'"dataframe_split"'
 
 
 class Dialect(Protocol):
@@ -68,6 +84,14 @@ class Scoring:
         """Each row an object of column to value where the request names columns."""
         if headers.get(b"content-type") != b"application/json":
             require_json(headers)
+        if _SPLIT in body:
+            try:
+                split = _decode_split(body).dataframe_split
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # another shape, or a fault: read in full below, which says what it is
+            else:
+                columns = split.columns
+                return [dict(zip(columns, row, strict=False)) for row in split.data]
         try:
             value = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

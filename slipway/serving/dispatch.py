@@ -177,6 +177,7 @@ class Gateway:
             given=bool(unit),
             logged=place.logged,
             mirrored=place.mirrored,
+            bucket=place.bucket,
             reason=reason,
             override=override,
         )
@@ -198,7 +199,7 @@ def _objection(
     if guard.idle:
         return None
     try:
-        guard.check_rate(flight.unit.encode(), flight.began)
+        guard.check_rate(flight.bucket, flight.began)
         if guard.looks:
             guard.check_rows(rows)
     except BadRequestError as error:

@@ -16,6 +16,7 @@ from slipway.serving.fallback import Kept, predict
 from slipway.serving.forward import CANCELLED, CLOSED, REFUSED, TIMEOUT, Call
 from slipway.serving.prices import cost_of
 from slipway.serving.routes import Served, ServedArm
+from slipway.serving.shared import Spot
 
 if TYPE_CHECKING:
     from slipway.serving.recorder import Recorder
@@ -63,6 +64,7 @@ class Flight(Call, kw_only=True):
         began: the same by the monotonic clock.
         stage, tried: where in the chain it is, and how many of that arm's replicas were asked.
         reason: why another than the assigned arm answers, or empty.
+        bucket: where its unit's rate is kept, where one is declared.
         override: how the arm was chosen other than by the route: ``allow``, ``signed`` or empty.
         predictions: of the answer, where they are known.
     """
@@ -81,6 +83,7 @@ class Flight(Call, kw_only=True):
     given: bool = True
     logged: bool = True
     mirrored: bool = False
+    bucket: Spot | None = None
     reason: str = ""
     override: str = ""
     stage: int = 0

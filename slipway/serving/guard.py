@@ -8,7 +8,7 @@ from typing import Any
 from slipway.expression import Unfit, compile_expression
 from slipway.policy import ColumnGuard, Guard, Rate
 from slipway.serving.content import BadRequestError
-from slipway.serving.shared import Table
+from slipway.serving.shared import Spot, Table
 
 
 class InputGuard:
@@ -27,19 +27,22 @@ class InputGuard:
         self.looks = bool(self._columns or self._deny)
         self.idle = not self.looks and guard.rate is None
 
-    def check_rate(self, unit: bytes, now: float) -> None:
-        """Count a request against its unit's rate.
+    def bucket(self, unit: bytes) -> Spot | None:
+        """Where a unit's rate is kept; None where no rate is declared."""
+        return None if self._rate is None else self._buckets.spot(self._model + b" " + unit)
+
+    def check_rate(self, bucket: Spot | None, now: float) -> None:
+        """Count a request against the rate of its unit, whose bucket this is.
 
         Raises:
             BadRequestError: with 429, where the unit has used it up.
         """
-        if self._rate is None:
+        if self._rate is None or bucket is None:
             return
-        key = self._model + b" " + unit
-        left = _left(self._rate, self._buckets.get(key), now)
+        left = _left(self._rate, self._buckets.read(bucket), now)
         if left < 1.0:
             raise BadRequestError(429, "this unit asks more often than it may")
-        self._buckets.put(key, left - 1.0, now)
+        self._buckets.write(bucket, left - 1.0, now)
 
     def check_rows(self, rows: list[Any] | None) -> None:
         """Check every row.
@@ -99,4 +102,6 @@ def _left(rate: Rate, before: tuple[float, float] | None, now: float) -> float:
     if before is None:
         return rate.burst
     left, at = before
-    return min(rate.burst, left + max(0.0, now - at) * rate.per_second)
+    if now > at:
+        left += (now - at) * rate.per_second
+    return left if left < rate.burst else rate.burst

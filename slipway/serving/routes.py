@@ -16,7 +16,7 @@ from slipway.serving.forward import Deadlines, Replica
 from slipway.serving.guard import InputGuard
 from slipway.serving.metrics import Metrics
 from slipway.serving.rows import constants_of
-from slipway.serving.shared import Table
+from slipway.serving.shared import Spot, Table
 
 _REMEMBERED_UNITS = 50_000
 
@@ -81,12 +81,14 @@ class Place(NamedTuple):
         text: the unit as logged.
         logged: whether its requests are.
         mirrored: whether they go to the shadow too.
+        bucket: where its rate is kept, where one is declared.
     """
 
     slot: int
     text: str
     logged: bool
     mirrored: bool
+    bucket: Spot | None
 
 
 class Served:
@@ -153,6 +155,7 @@ class Served:
             unit.decode("utf-8", "replace"),
             share >= 1.0 or _drawn(unit, self._sample_key, share),
             self.shadow is not None and _drawn(unit, self._shadow_key, self.shadow.share),
+            self.guard.bucket(unit),
         )
 
     def override(

@@ -11,6 +11,9 @@ import hashlib
 import mmap
 import struct
 
+Spot = tuple[bytes, int]
+"""A key's digest, and where its place begins."""
+
 _SLOT = struct.Struct("<16sddQ")  # key, two numbers, check word
 
 
@@ -27,21 +30,30 @@ class Table:
 
     def get(self, key: bytes) -> tuple[float, float] | None:
         """What was put there under a key, unless it has been forgotten."""
-        digest, place = self._place(key)
+        return self.read(self.spot(key))
+
+    def put(self, key: bytes, first: float, second: float) -> None:
+        """Remember two numbers under a key."""
+        self.write(self.spot(key), first, second)
+
+    def spot(self, key: bytes) -> Spot:
+        """A key as ``read`` and ``write`` take it, for whoever uses it often."""
+        digest = hashlib.blake2b(key, digest_size=16).digest()
+        return digest, int.from_bytes(digest[:8], "little") % self._slots * _SLOT.size
+
+    def read(self, spot: Spot) -> tuple[float, float] | None:
+        """What was put there, unless it has been forgotten."""
+        digest, place = spot
         found, first, second, word = _SLOT.unpack_from(self._memory, place)
         if found != digest or word != _check(digest, first, second):
             return None
         return first, second
 
-    def put(self, key: bytes, first: float, second: float) -> None:
-        """Remember two numbers under a key."""
-        digest, place = self._place(key)
+    def write(self, spot: Spot, first: float, second: float) -> None:
+        """Remember two numbers."""
+        digest, place = spot
         _SLOT.pack_into(self._memory, place, digest, first, second, _check(digest, first, second))
-
-    def _place(self, key: bytes) -> tuple[bytes, int]:
-        digest = hashlib.blake2b(key, digest_size=16).digest()
-        return digest, int.from_bytes(digest[:8], "little") % self._slots * _SLOT.size
 
 
 def _check(digest: bytes, first: float, second: float) -> int:
-    return hash((digest[8:], first, second)) & 0xFFFFFFFFFFFFFFFF
+    return hash((digest, first, second)) & 0xFFFFFFFFFFFFFFFF

@@ -67,9 +67,9 @@ def test_a_unit_may_ask_at_its_rate():
     """A burst goes through, the next is refused, and time fills the bucket again."""
     limited = guard(rate=Rate(per_second=2.0, burst=3.0))
     for _ in range(3):
-        limited.check_rate(b"a", 100.0)
+        limited.check_rate(limited.bucket(b"a"), 100.0)
     with pytest.raises(BadRequestError, match="more often") as error:
-        limited.check_rate(b"a", 100.1)
+        limited.check_rate(limited.bucket(b"a"), 100.1)
     assert error.value.status == 429
-    limited.check_rate(b"b", 100.1)
-    limited.check_rate(b"a", 100.6)
+    limited.check_rate(limited.bucket(b"b"), 100.1)
+    limited.check_rate(limited.bucket(b"a"), 100.6)
