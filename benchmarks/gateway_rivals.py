@@ -8,6 +8,8 @@ and on two cores one would measure the model.
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -120,7 +122,9 @@ def started(
 ) -> Iterator[Rival]:
     """Start a process, wait for its first prediction, and end it afterwards."""
     with (folder / f"{name}-{workers}.out").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 30
         while not answers(port):
@@ -129,7 +133,7 @@ def started(
             time.sleep(0.02)
         yield Rival(name, workers, process.pid, port)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # a forked worker does not end with its parent
         process.wait(30)
 
 
