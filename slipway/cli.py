@@ -89,7 +89,12 @@ def _manifests(store: SqlLedger, rows: list[dict[str, Any]]) -> dict[str, Releas
 def _entries(store: SqlLedger, model: str) -> Any:
     entries = store.entries(model)
     if not entries:
-        raise _unknown(model, store.models())
+        known = store.models()
+        if model in known:  # gateways serve it, or its head is left
+            from slipway.ledger import broken
+
+            raise broken(store.faults(model))
+        raise _unknown(model, known)
     return entries
 
 

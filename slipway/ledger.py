@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.errors import LedgerError
 from slipway.lifecycle import Event
 from slipway.release import digest
 
@@ -122,6 +123,29 @@ def faults(entries: Sequence[Entry], recorded_head: str) -> list[str]:
             "it was changed and sealed again"
         )
     return found
+
+
+def unrecorded(model: str, entries: Sequence[Entry], served: int) -> list[str]:
+    """What a whole chain hides that was cut off, or deleted, together with its recorded head.
+
+    Args:
+        served: the highest route number that a gateway ever said it serves; 0 for none.
+    """
+    last = max((e.body["route"]["number"] for e in entries if e.body.get("route")), default=0)
+    if served <= last:
+        return []
+    return [
+        f"gateways served route {served} of {model}, and the last on record is {last or 'none'}: "
+        f"{'later' if entries else 'all'} entries are missing"
+    ]
+
+
+def broken(faults: Sequence[str]) -> LedgerError:
+    """The error that tells faults to a person."""
+    return LedgerError(
+        "the ledger is broken:\n" + "\n".join(f"    {fault}" for fault in faults),
+        do="restore its database from a backup; do not release until it verifies",
+    )
 
 
 def _why_unsealed(entry: Entry, length: int) -> str:

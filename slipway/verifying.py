@@ -10,6 +10,7 @@ import click
 from slipway import papers, signing
 from slipway.errors import LedgerError, Refused, UsageError
 from slipway.home import Home
+from slipway.ledger import broken
 from slipway.release import Release, short
 from slipway.stores import existing_ledger
 from slipway.stores.sql_ledger import SqlLedger
@@ -40,12 +41,8 @@ def _verify_ledger(store: SqlLedger, models: list[str], as_json: bool) -> None:
     for model, faults in found.items():
         if not as_json and not faults:
             click.echo(f"{model}: {len(store.entries(model))} entries, the chain is whole")
-    broken = [fault for faults in found.values() for fault in faults]
-    if broken:
-        raise Refused(
-            "the ledger is broken:\n" + "\n".join(f"    {f}" for f in broken),
-            do="restore its database from a backup; do not release until it verifies",
-        )
+    if any(found.values()):
+        raise broken([fault for faults in found.values() for fault in faults])
 
 
 def _release(store: SqlLedger, name: str, known: tuple[str, ...]) -> Release:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from slipway.errors import Busy, LedgerConflict, LedgerError
-from slipway.ledger import GENESIS, Draft, Entry, faults, seal
+from slipway.ledger import GENESIS, Draft, Entry, faults, seal, unrecorded
 from slipway.lifecycle import Event
 from slipway.release import PREFIX, Release, canonical, digest, short
 from slipway.routing import Lease, Route, RouteTable
@@ -202,7 +202,9 @@ class SqlLedger:
 
     def models(self) -> tuple[str, ...]:
         """Every model that has an entry or a head, by name: losing one must not hide the other."""
-        query = sa.union(sa.select(HEADS.c.model), sa.select(ENTRIES.c.model))
+        # A model that gateways serve was released, whatever is left of its chain.
+        tables = (HEADS, ENTRIES, ACKS)
+        query = sa.union(*(sa.select(table.c.model) for table in tables))
         with self._read() as db:
             return tuple(sorted(db.execute(query).scalars()))
 
@@ -212,13 +214,16 @@ class SqlLedger:
             head = db.execute(sa.select(HEADS.c.hash).where(HEADS.c.model == model)).scalar()
             query = ENTRIES.select().where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq)
             rows = db.execute(query).mappings().all()
+            acked = sa.select(sa.func.max(ACKS.c.route)).where(ACKS.c.model == model)
+            served = db.execute(acked).scalar() or 0
         entries, unreadable = [], []
         for row in rows:
             try:
                 entries.append(_entry(row))
             except LedgerError as error:
                 unreadable.append(error.what)
-        return unreadable or faults(entries, head or GENESIS)
+        chain = unreadable or faults(entries, head or GENESIS)
+        return chain or unrecorded(model, entries, served)
 
     # Manifests
 

@@ -173,6 +173,36 @@ def test_tampering_in_the_database_is_found_and_named(
     assert TAMPERED[statement] in "\n".join(store.faults("flights"))
 
 
+CUT = {
+    "DELETE FROM slipway_entries": "the last on record is none: all entries are missing",
+    "DELETE FROM slipway_entries WHERE seq = 3": "is 2: later entries are missing",
+}
+
+
+@pytest.mark.parametrize("statement", CUT)
+def test_a_chain_cut_off_with_its_head_is_found_by_what_gateways_served(
+    new_ledger: NewLedger, statement: str
+) -> None:
+    """Whoever sets the head back too, or deletes a whole chain, leaves what gateways told."""
+    store = open_ledger(new_ledger())
+    for number in (1, 2, 3):
+        body = {"route": table(number=number).record()}
+        store.append(draft(body=body), expect=head(store.entries("flights")))
+    store.acknowledge("g1", "flights", 3, 10.0)
+    assert store.faults("flights") == []
+    with store.engine.begin() as db:
+        db.execute(sa.text(statement))
+        db.execute(sa.text("DELETE FROM slipway_heads"))
+    if left := store.entries("flights"):
+        row = {"model": "flights", "hash": left[-1].hash}
+        with store.engine.begin() as db:
+            db.execute(sa.text("INSERT INTO slipway_heads VALUES (:model, :hash)"), row)
+    assert store.models() == ("flights",)
+    (found,) = store.faults("flights")
+    assert "gateways served route 3 of flights" in found
+    assert CUT[statement] in found
+
+
 def test_an_unreadable_entry_is_an_error_that_a_person_understands(new_ledger: NewLedger) -> None:
     """Reading a chain with a mangled entry names the entry and what to do."""
     store = open_ledger(new_ledger())
