@@ -13,8 +13,8 @@ from workplace import ROOT, Done, Workplace
 ELSEWHERE = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
-    ".venv/bin/slipway stop": "conftest.py, at the end of every home",
-    ".venv/bin/slipway release churn": "tests/e2e/test_new.py",
+    ".venv/bin/slipway stop": "tests/flows/conftest.py",
+    ".venv/bin/slipway release churn": "tests/e2e/test_new_model.py",
 }
 HERE = {
     ".venv/bin/slipway status": (0, f"{MODEL}  idle"),
@@ -58,6 +58,7 @@ def _customers(place: Workplace) -> None:
 def test_every_command_of_the_readme_is_known() -> None:
     """A command that is new in the README must be run here, or said where it is."""
     assert set(_shown()) == set(ELSEWHERE) | set(HERE)
+    assert [place for place in ELSEWHERE.values() if not (ROOT / place).exists()] == []
 
 
 def test_the_readme_s_commands_do_what_it_says(released: Workplace) -> None:
