@@ -227,11 +227,12 @@ def _target(column: pd.Series[Any], form: str, path: Path) -> Target:
     unknown = len(column) - len(values)
     name = f"the target '{column.name}'"
     if len(counts) < 2:
-        held = f"has one value, {counts.index[0]!r}" if len(counts) else "is empty"
+        held = f"has one value, {_shown(counts.index[0])}" if len(counts) else "is empty"
         raise DataError(f"{name} {held}", where=str(path), do="choose a column that varies")
     if kind not in ("number", "text") or (len(counts) > 2 and kind == "text"):
+        such = ", ".join(_shown(value) for value in counts.index[:3])
         raise DataError(
-            f"{name} holds {kind} of {len(counts)} kinds, such as {list(counts.index[:3])}",
+            f"{name} holds {kind} of {len(counts)} kinds, such as {such}",
             where=str(path),
             do="a target is a number, or has two values such as yes and no",
         )
@@ -240,13 +241,18 @@ def _target(column: pd.Series[Any], form: str, path: Path) -> Target:
         return Target(kind, two_valued=False, labels={}, unknown=unknown, size=size)
     if counts.min() < LEAST_OF_A_CLASS:
         raise DataError(
-            f"{name} is {counts.idxmin()!r} in only {counts.min()} rows; at least "
-            f"{LEAST_OF_A_CLASS} are needed",
+            f"{name} is {_shown(counts.idxmin())} in only {counts.min()} of {len(values)} rows; at "
+            f"least {LEAST_OF_A_CLASS} are needed",
             where=str(path),
             do="gather more rows of that kind",
         )
     labels = {} if set(counts.index) == {0.0, 1.0} else _labels(counts, kind)
     return Target(kind, two_valued=True, labels=labels, unknown=unknown)
+
+
+def _shown(value: Any) -> str:
+    """A value as its file shows it: 1 and not 1.0."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def _labels(counts: pd.Series[int], kind: str) -> dict[Any, int]:

@@ -108,10 +108,10 @@ def test_a_number_with_gaps_is_a_regression_with_a_loader(tmp_path):
 
 
 REFUSED = [
-    ({"y": [1] * ROWS}, "the target 'y' has one value, 1.0"),
+    ({"y": [1] * ROWS}, "the target 'y' has one value, 1\n"),
     ({"y": [None] * ROWS}, "the target 'y' is empty"),
     ({"y": ["a", "b", "c"] * 80}, "the target 'y' holds text of 3 kinds"),
-    ({"y": [1] + [0] * 239}, "the target 'y' is 1.0 in only 1 rows; at least 20"),
+    ({"y": [1] + [0] * 239}, "the target 'y' is 1 in only 1 of 240 rows; at least 20"),
     ({"y": [0, 1] * 90 + [None] * 60}, "180 rows with a target; at least 200"),
     ({"size": [1] * ROWS, "colour": ["x"] * ROWS}, "no column is left to learn from: size"),
 ]
