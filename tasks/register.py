@@ -109,15 +109,30 @@ def register(
 
 
 def crown(home: Home, state: ModelState) -> None:
-    """Point ``champion`` at the version that is stable now. Safe to repeat."""
+    """Point ``champion`` at the version that is stable now, ``challenger`` at the one on trial.
+
+    Where no rollout is open, a version that was launched is no challenger any more, however that
+    ended; one that was registered and not launched yet still is. Safe to repeat.
+    """
     if not state.stable:
         return
-    found = ledger(home).manifest(state.stable).locators
-    mlflow = client(home, found["registry"])
-    mlflow.set_registered_model_alias(found["name"], CHAMPION, found["number"])
-    aliases = mlflow.get_registered_model(found["name"]).aliases
-    if str(aliases.get(CHALLENGER, "")) == found["number"]:
-        mlflow.delete_registered_model_alias(found["name"], CHALLENGER)
+    store = ledger(home)
+    found = store.manifest(state.stable).locators
+    name, mlflow = found["name"], client(home, found["registry"])
+    mlflow.set_registered_model_alias(name, CHAMPION, found["number"])
+    if state.rollout:
+        on_trial = store.manifest(state.rollout.release).locators["number"]
+        mlflow.set_registered_model_alias(name, CHALLENGER, on_trial)
+        return
+    aliases = mlflow.get_registered_model(name).aliases
+    if str(aliases.get(CHALLENGER, "")) in _launched(home, state, name):
+        mlflow.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _launched(home: Home, state: ModelState, name: str) -> set[str]:
+    """The versions of a registered name that were ever launched."""
+    told = [ledger(home).manifest(release).locators for release in state.terms]
+    return {found["number"] for found in told if found["name"] == name}
 
 
 def _find(mlflow: MlflowClient, name: str, report: Report) -> Any:

@@ -19,6 +19,11 @@ def _versions(place: Workplace, model: str) -> int:
     return len(registry.search_model_versions(f"name = '{model}'"))
 
 
+def _aliases(place: Workplace, model: str) -> dict[str, str]:
+    found = MlflowClient(f"sqlite:///{place.root}/mlflow.db").get_registered_model(model).aliases
+    return {alias: str(version) for alias, version in found.items()}
+
+
 def test_a_release_killed_anywhere_goes_on_where_it_was(released: Workplace) -> None:
     """Four kills at four points of one release, and the fifth press ends it: everything once."""
     asked = released.asked("anvil")
@@ -58,12 +63,14 @@ def test_without_its_controller_a_candidate_loses_its_users(released: Workplace)
     seconds = _seconds_until_all_get(released, "forge", stable)
     assert seconds < 5 + 2  # the lease, and the gateway's look
 
+    assert _aliases(released, "forge") == {"champion": "1", "challenger": "2"}
     for _ in range(2):
         assert released.press("advance", model="forge").code == 0
     assert released.events("forge")[4:] == ["expired", "resumed"]
     back = released.press("rollback", model="forge", reason="enough", actor="tester")
     assert back.code == 0, back.err
     assert released.events("forge")[-1] == "rolled_back"
+    assert _aliases(released, "forge") == {"champion": "1"}  # nothing is on trial any more
     assert released.slipway("verify", "forge").code == 0
 
 
