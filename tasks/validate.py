@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from slipway.expectations import Pack, Scored, check_edge_case, check_offline
@@ -52,12 +53,33 @@ def validate(
         checks=(*data_checks, *edges, *offline),
     )
     _keep(home, report)
+    key = f"report-{spec.model.replace('_', '-')}"  # the letters that Prefect allows in a key
+    create_markdown_artifact(key=key, markdown=page(report), description="The report")
     log = get_run_logger()
     for check in report.refusals:
         log.warning("%s: %s: %s", check.outcome, check.name, check.reason)
     passed = len(report.checks) - len(report.refusals)
     log.info("report %s: %d of %d checks passed", short(report.digest), passed, len(report.checks))
     return report
+
+
+def page(report: Report) -> str:
+    """The report as the Prefect UI shows it: one row per check, what stands in the way first."""
+    word = "blessed" if report.blessed else "refused"
+    against = report.baseline if report.baseline == NO_BASELINE else short(report.baseline)
+    rows = [*report.refusals, *(c for c in report.checks if c.outcome == "pass")]
+    lines = [
+        f"# Report {short(report.digest)}: {word}",
+        f"Candidate {short(report.candidate)}, bundle {short(report.bundle)}, compared with "
+        f"{against}. {len(report.checks) - len(report.refusals)} of {len(report.checks)} passed.",
+        "| outcome | check | reason |\n|---|---|---|",
+    ]
+    told = [(c.outcome.replace("_", " "), c.name, c.reason) for c in rows]
+    return "\n\n".join(lines) + "".join(f"\n| {' | '.join(map(_cell, row))} |" for row in told)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _serving(home: Home, path: Path, digest: str) -> AbstractContextManager[Client]:

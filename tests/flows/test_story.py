@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,20 @@ def test_the_registry_tells_all_of_a_version(released: Workplace) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{released.root}/mlflow.db")
     signature = mlflow.models.get_model_info(f"models:/{MODEL}@champion").signature
     assert signature.inputs.input_names() == ["temperature", "load", "material"]
+
+
+def test_the_run_s_page_in_prefect_shows_the_report(released: Workplace) -> None:
+    """Whoever looks at the run in Prefect's UI finds every check, its outcome and its reason."""
+    from prefect.artifacts import Artifact
+
+    shown = Artifact.get(f"report-{MODEL}")
+    assert shown is not None
+    assert shown.flow_run_id is not None
+    page = str(shown.data)
+    assert page.splitlines()[0].endswith(": blessed")
+    assert "compared with no baseline" in page
+    for check in ("auc min 0.7", "a cool press", "heat never helps"):
+        assert re.search(rf"^\| pass \| [^|]*{check}[^|]* \| .+ \|$", page, re.MULTILINE)
 
 
 def test_the_gateway_answers_and_says_who_did(released: Workplace) -> None:
