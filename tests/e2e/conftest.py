@@ -10,14 +10,16 @@ from collections.abc import Iterator
 import pytest
 from real_prefect import POOL, ROOT, Prefect, until
 
-from tasks.prefect_server import connect, stop
+from tasks.prefect_server import connect
 
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     """A server of its own for the session, with the project's deployments in it."""
     home = tmp_path_factory.mktemp("slipway home")
-    environ = {**os.environ, "PREFECT_API_URL": "", "SLIPWAY_HOME": str(home)}
+    away = ("MLFLOW_TRACKING_URI", "SLIPWAY_LEDGER")
+    environ = {k: v for k, v in os.environ.items() if k not in away}
+    environ |= {"PREFECT_API_URL": "", "SLIPWAY_HOME": str(home), "SLIPWAY_GATEWAY_PORT": "0"}
     environ["PYTHONPATH"] = os.pathsep.join(p for p in [str(ROOT), *sys.path] if p)
     server = connect(home, environ)
     try:
@@ -26,7 +28,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         prefect.run("deploy", "--all", "--prefect-file", "deployments.yaml")
         yield prefect
     finally:
-        stop(home)
+        # What a release left serving, and the server itself.
+        command = [sys.executable, "-m", "slipway.cli", "stop"]
+        subprocess.run(command, cwd=ROOT, env=environ, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from real_prefect import Prefect, until
 
 from slipway.hook import install
+from slipway.stores.sql_ledger import open_ledger
+
+sys.path.append(str(Path(__file__).parents[1] / "flows"))
+from small_project import MODEL, lay_down
 
 BROKEN = "model: flights\nlaunch_it_now: please\n"
 
@@ -27,11 +32,9 @@ def _repository(folder: Path) -> tuple[Path, Path]:
     return folder / "models.git", folder / "work"
 
 
-def _commit(work: Path) -> str:
-    (work / "flights").mkdir()
-    (work / "flights" / "slipway.yaml").write_text(BROKEN)
+def _commit(work: Path, message: str) -> str:
     _git(work, "add", ".")
-    _git(work, "commit", "-q", "-m", "A model whose spec has a fault")
+    _git(work, "commit", "-q", "-m", message)
     return _git(work, "rev-parse", "HEAD")
 
 
@@ -47,13 +50,32 @@ def test_a_push_starts_a_release_of_that_commit(worker: Prefect, tmp_path: Path)
     """The pushed commit's own spec is what the release reads: its fault is what the run reports."""
     bare, work = _repository(tmp_path)
     install(bare, worker.url, spec="flights/slipway.yaml")
-    commit = _commit(work)
+    (work / "flights").mkdir()
+    (work / "flights" / "slipway.yaml").write_text(BROKEN)
+    commit = _commit(work, "A model whose spec has a fault")
     assert f"told Prefect of {commit[:12]}" in _git(work, "push", "origin", "main")
     run = until(lambda: _finished(worker, commit), 90, "the release")
     assert run["parameters"]["repository"] == str(bare)
     assert run["parameters"]["spec"] == "flights/slipway.yaml"
     assert run["start_time"] is not None
     assert "launch_it_now" in run["state"]["message"]
+
+
+def test_a_push_puts_a_model_live(worker: Prefect, tmp_path: Path) -> None:
+    """From `git push` to a promoted release of that very commit, with nobody pressing anything."""
+    bare, work = _repository(tmp_path)
+    install(bare, worker.url, spec="press")
+    lay_down(work / "press")
+    commit = _commit(work, "A model that works")
+    _git(work, "push", "origin", "main")
+    run = until(lambda: _finished(worker, commit), 240, "the release")
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    ledger = open_ledger(f"sqlite:///{worker.folder / 'ledger.db'}")
+    opened, promoted = ledger.entries(MODEL)
+    assert (str(promoted.event), opened.actor) == ("promoted", "git push")
+    assert ledger.manifest(promoted.body["release"]).commit == commit
+    shown = worker.ask("/artifacts/filter", {"artifacts": {"key": {"any_": [f"report-{MODEL}"]}}})
+    assert [a["flow_run_id"] for a in shown] == [run["id"]]
 
 
 def test_every_parameter_has_a_type_and_a_description(prefect: Prefect) -> None:
