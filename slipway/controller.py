@@ -68,7 +68,11 @@ def _start(rollout: Rollout) -> Step:
     if not rollout.stable:
         return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0)
     share = float(rollout.plan.steps[0]["share"])
-    return Step(Event.STARTED, f"probed and ready: the first {100 * share:g} % of users", share)
+    part = f"{100 * share:g} % of users"
+    whom = (
+        f"the requests of {part} are copied to it" if rollout.plan.mirror else f"the first {part}"
+    )
+    return Step(Event.STARTED, f"probed and ready: {whom}", share)
 
 
 def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:

@@ -12,6 +12,12 @@ from slipway.expectations import Pack
 from slipway.gates import Gates, parse
 from slipway.spec import Spec
 
+ALONE = {
+    "blue_green": "leaves nobody with stable to compare with",
+    "shadow": "gives nobody the candidate's answers",
+}
+"""Strategies that have no two groups of users, and why not."""
+
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, Pack]:
     """A model's spec and expectation pack; every part that they name can be found.
@@ -51,10 +57,18 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             do="give a guardrail a budget (docs/how-to/expectations.md), or plan the steps",
         )
     compared = [g.name for g in gates.gates if g.limit is None]
-    if declared.rollout.strategy == "blue_green" and compared:
+    if declared.rollout.strategy in ALONE and compared:
         raise ExpectationError(
-            "'blue_green' leaves nobody with stable to compare with, and these gates compare: "
-            + ", ".join(compared),
+            f"'{declared.rollout.strategy}' {ALONE[declared.rollout.strategy]}, and these gates "
+            f"compare: {', '.join(compared)}",
             where=where,
             do="give each a limit in place of its margin or budget (docs/how-to/expectations.md)",
+        )
+    paired = [g.name for g in gates.gates if metrics.is_paired(g)]
+    if paired and not declared.rollout.mirrors:
+        raise ExpectationError(
+            f"these gates compare two answers to one request: {', '.join(paired)}; "
+            f"'{declared.rollout.strategy}' has one answer to each",
+            where=where,
+            do="launch with 'rollout.strategy: shadow', or remove them",
         )

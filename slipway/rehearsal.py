@@ -120,7 +120,7 @@ class Rehearsal:
         valid = route.lease is not None and route.lease.left(self.clock()) > 0.0
         if any(a.leased for a in route.table.arms) and not valid:
             return {route.table.stable.release: 1.0}
-        return {a.release: a.share for a in route.table.arms}
+        return {a.release: a.share for a in route.table.arms if a.takes_users}
 
     def take(self, chosen: Step) -> Entry:
         """Write down a step as a person's doing, whatever the judge says."""

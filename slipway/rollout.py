@@ -15,7 +15,7 @@ from slipway.errors import RolloutError
 from slipway.ledger import Draft, Entry
 from slipway.lifecycle import Event, State, step
 from slipway.release import short
-from slipway.routing import CANDIDATE, STABLE, Arm, RouteTable
+from slipway.routing import CANDIDATE, SHADOW, STABLE, Arm, RouteTable
 from slipway.terms import Terms
 from slipway.verdict import Verdict
 
@@ -38,6 +38,7 @@ class Plan:
         on_inconclusive: ``rollback``, ``hold`` or ``extend`` at the end of a step's time.
         approval: whether promotion waits for a person.
         lease_seconds: how long a share lasts without a renewal.
+        mirror: whether the share is of copied requests, whose answers no user gets.
         runtime: where and how it runs, as ``terms.Terms`` records it.
     """
 
@@ -49,6 +50,7 @@ class Plan:
     approval: bool = False
     lease_seconds: float = 60.0
     auto: bool = False
+    mirror: bool = False
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Plan:
             "approval": self.approval,
             "lease_seconds": self.lease_seconds,
             "auto": self.auto,
+            "mirror": self.mirror,
             "runtime": dict(self.runtime),
         }
 
@@ -305,9 +308,10 @@ def _moved(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
         if chosen.event is Event.RESUMED and state.state is State.HELD:
             return {"step": rollout.step, "share": rollout.share}
         index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
-        stable = Arm(STABLE, rollout.stable, 1.0 - chosen.share)
-        candidate = Arm(CANDIDATE, rollout.release, chosen.share, leased=True)
-        arms = (stable, candidate)
+        users = 0.0 if plan.mirror else chosen.share
+        stable = Arm(STABLE, rollout.stable, 1.0 - users)
+        place = SHADOW if plan.mirror else CANDIDATE
+        arms = (stable, Arm(place, rollout.release, chosen.share, leased=True))
         route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
         return {"step": index, "share": chosen.share, "route": route}
     if chosen.event is Event.PROMOTED:

@@ -105,6 +105,11 @@ class Arm:
     share: float
     leased: bool = False
 
+    @property
+    def takes_users(self) -> bool:
+        """Whether users are assigned to it: not to a shadow, nor to a fallback."""
+        return self.name not in (SHADOW, FALLBACK)
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
@@ -131,7 +136,7 @@ class RouteTable:
     def __post_init__(self) -> None:
         if not self.arms or self.arms[0].name != STABLE:
             raise UsageError("a route table's first arm is stable", where=self.model)
-        total = sum(a.share for a in self.arms if a.name not in (SHADOW, FALLBACK))
+        total = sum(a.share for a in self.arms if a.takes_users)
         if abs(total - 1.0) > 1e-9 or any(not 0.0 <= a.share <= 1.0 for a in self.arms):
             raise UsageError(
                 f"the shares of route {self.number} sum to {total:g}, not 1", where=self.model
@@ -148,7 +153,7 @@ class RouteTable:
 
     def assign(self, unit: str) -> Arm:
         """The arm of a unit. Shadows and fallbacks are not assigned users."""
-        weights = [0.0 if a.name in (SHADOW, FALLBACK) else a.share for a in self.arms]
+        weights = [a.share if a.takes_users else 0.0 for a in self.arms]
         return self.arms[assign(unit, self.salt, weights)]
 
     def record(self) -> dict[str, Any]:

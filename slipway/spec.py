@@ -29,7 +29,7 @@ NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 REPOSITORY = r"^$|^[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+(/[a-z0-9._-]+)+$"
 SOURCES = ("csv", "parquet")
-STRATEGIES = ("blue_green", "canary")
+STRATEGIES = ("blue_green", "canary", "shadow")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -152,6 +152,14 @@ class Bake(Part):
     max_seconds: Seconds = 86_400.0
 
 
+class Mirrored(Part):
+    """With ``shadow``: the share of units whose requests are copied, and for how long."""
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    min_seconds: float = Field(default=600.0, ge=0)
+    max_seconds: Seconds = 86_400.0
+
+
 class AutoStep(RolloutStep):
     """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
 
@@ -162,6 +170,7 @@ class RolloutPlan(Part):
     strategy: str = "canary"
     auto: AutoSteps = AutoSteps()
     bake: Bake = Bake()
+    shadow: Mirrored = Mirrored()
     steps: tuple[RolloutStep, ...] = Field(
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
@@ -174,7 +183,14 @@ class RolloutPlan(Part):
         """The planned steps: ``{share, min_seconds, max_seconds}``."""
         if self.strategy == "blue_green":
             return ({"share": 1.0, **self.bake.model_dump()},)
+        if self.mirrors:
+            return (self.shadow.model_dump(),)
         return tuple(step.model_dump() for step in self.steps)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether shares are of copied requests, whose answers no user gets."""
+        return self.strategy == "shadow"
 
     @property
     def climbs(self) -> bool:
@@ -203,6 +219,8 @@ class RolloutPlan(Part):
         faults = []
         if self.strategy == "blue_green" and "steps" in self.model_fields_set:
             faults.append("blue_green switches everyone at once (allowed: bake, and no steps)")
+        if self.mirrors and "steps" in self.model_fields_set:
+            faults.append("a shadow gives its answers to nobody (allowed: shadow, and no steps)")
         if shares != sorted(set(shares)):
             faults.append(f"the shares {shares} do not rise (allowed: rising, below 1)")
         if self.tick_seconds * 2 > self.lease_seconds:

@@ -10,7 +10,7 @@ from slipway.gates import parse
 from slipway.home import Home
 from slipway.metrics import measures
 from slipway.rollout import ModelState
-from slipway.routing import Lease
+from slipway.routing import CANDIDATE, SHADOW, Lease
 from slipway.stores.evidence import LogEvidence
 from slipway.verdict import Verdict, judge
 from tasks.record import ledger
@@ -27,8 +27,9 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
     assert rollout is not None
     assert route is not None
     gates = parse(rollout.plan.gates)
-    shares = {arm.name: arm.share for arm in route.arms}
-    seen = LogEvidence(home.log, shares).observe(
+    mirror = rollout.plan.mirror
+    shares = {arm.name: arm.share for arm in route.arms if arm.takes_users and not mirror}
+    seen = LogEvidence(home.log, shares, paired=mirror).observe(
         state.model,
         route.number,
         measures(gates, rollout.next_share),
@@ -39,7 +40,8 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
     look = lease.renewal if lease else 1
 
     def judge_at(share: float) -> Verdict:
-        return judge(seen, gates, next_share=share, part=rollout.part, look=look)
+        arm = SHADOW if mirror else CANDIDATE
+        return judge(seen, gates, next_share=share, part=rollout.part, look=look, candidate=arm)
 
     return judge_step(rollout, judge_at)
 

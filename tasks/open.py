@@ -179,5 +179,6 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         approval=spec.rollout.approval,
         lease_seconds=spec.rollout.lease_seconds,
         auto=spec.rollout.climbs,
+        mirror=spec.rollout.mirrors,
         runtime=terms.record(),
     )

@@ -20,8 +20,14 @@ TYPES = {
     "cost": "DOUBLE",
     "score": "DOUBLE",
     "label": "DOUBLE",
+    "prediction": "JSON",
+    "features": "JSON",
+    "peer_ok": "BOOLEAN",
+    "peer_latency_ms": "DOUBLE",
+    "peer_score": "DOUBLE",
+    "peer_prediction": "JSON",
 }
-UNKNOWABLE = ("cost", "score", "label")
+UNKNOWABLE = ("cost", "score", "label", "peer_score")
 """What may not be known of a request (yet)."""
 
 
@@ -39,14 +45,24 @@ def check_metric(make: Callable[[], Metric]) -> None:
 
 
 def _rows() -> list[Row]:
-    """Requests of every kind: good, refused, failed, slow, rescued, unlabelled, of unknown cost."""
+    """Requests of every kind: good, refused, failed, slow, rescued, unlabelled, of unknown cost.
+
+    Each as a shadow would have it too: with the answer that its user got, with or without a score.
+    """
     served = [(200, True, ""), (200, True, "stable"), (422, True, ""), (503, False, "")]
     values = product(served, (0.5, 5000.0), (None, 0.0, 0.25), (None, 0.0, 0.25, 1.0),
-                     (None, 0.0, 1.0))  # fmt: skip
+                     (None, 0.0, 1.0), (None, 0.25))  # fmt: skip
     return [
-        dict(zip(TYPES, (status, ok, latency, fallback, cost, score, label), strict=True))
-        for (status, ok, fallback), latency, cost, score, label in values
-    ]
+        dict(
+            zip(
+                TYPES,
+                (*(status, ok, latency, fallback, cost, score, label, None, None),
+                 *(True, 100.0, peer_score, None)),
+                strict=True,
+            )
+        )
+        for (status, ok, fallback), latency, cost, score, label, peer_score in values
+    ]  # fmt: skip
 
 
 def _values(metric: Metric, rows: list[Row]) -> list[float | None]:

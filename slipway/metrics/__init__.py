@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "brier": "slipway.metrics.brier:Brier",
     "cost": "slipway.metrics.cost:Cost",
+    "delay": "slipway.metrics.delay:Delay",
+    "disagreement": "slipway.metrics.disagreement:Disagreement",
     "error": "slipway.metrics.error:Error",
     "latency": "slipway.metrics.latency:Latency",
+    "shift": "slipway.metrics.shift:Shift",
     "slow": "slipway.metrics.slow:Slow",
     "wrong": "slipway.metrics.wrong:Wrong",
 }
@@ -55,6 +59,11 @@ def measures(gates: Gates, next_share: float = 1.0) -> tuple[Measure, ...]:
         ExpectationError: a metric is unknown, or is not of its gate's type.
     """
     return tuple(_measure(gate, next_share) for gate in gates.gates)
+
+
+def is_paired(gate: Gate) -> bool:
+    """Whether a gate's metric compares a request's two answers, which only a shadow gives."""
+    return re.search(r"\bpeer_", resolve(gate.metric, gate.options).sql()) is not None
 
 
 def _measure(gate: Gate, next_share: float) -> Measure:

@@ -220,8 +220,13 @@ class Mirror(Call, kw_only=True):
 
     @classmethod
     def fly(cls, flight: Flight) -> None:
-        """Mirror a request, unless too many are under way or nothing serves the shadow."""
+        """Mirror a request, unless too many are under way or nothing serves the shadow.
+
+        A shadow whose lease is out gets no more.
+        """
         served, shadow = flight.served, flight.served.shadow
+        if shadow is not None and shadow.leased and flight.began >= served.lease_until:
+            return
         replica = shadow.replica() if shadow else None
         if shadow is None or replica is None or shadow.mirrors >= served.policy.shadow_in_flight:
             flight.recorder.mirror_skipped(served)

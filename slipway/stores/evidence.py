@@ -23,6 +23,15 @@ DRAWN = "coalesce(override, '') = '' AND fallback <> 'lease_expired'"
 """Requests whose arm the draw decided: a tester's choice, or the refuge of an expired lease, says
 nothing of the arms, and would make its unit seem to have been in two of them."""
 
+_PAIRS = """
+CREATE TEMP VIEW {name} AS
+SELECT own.*, peer.ok AS peer_ok, peer.latency_ms AS peer_latency_ms, peer.score AS peer_score,
+       peer.prediction AS peer_prediction
+FROM {rows} AS own JOIN requests AS peer USING (request_id, model, route, "at")
+WHERE own.arm = 'shadow' AND peer.arm <> 'shadow' AND peer.fallback = ''
+"""
+"""The shadow's answers, each with the one that its user got from the arm assigned (``peer_``)."""
+
 
 class LogEvidence:
     """Evidence from a log directory.
@@ -32,6 +41,9 @@ class LogEvidence:
         shares: arm name to share of the route that is asked for, where they are known.
         cache: a file to keep the sums of earlier looks in, so that a look reads only what is
             new; without one, every look reads all of the route.
+        paired: whether it is the evidence of a shadow: of its answers alone, each with the
+            answer that the request's user got in the columns ``peer_ok``, ``peer_latency_ms``,
+            ``peer_score`` and ``peer_prediction``.
     """
 
     def __init__(
@@ -39,10 +51,12 @@ class LogEvidence:
         folder: str | os.PathLike[str],
         shares: Mapping[str, float] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        paired: bool = False,
     ) -> None:
         self._folder = folder
         self._shares = dict(shares or {})
         self._cache = Path(cache) if cache is not None else None
+        self._paired = paired
 
     def observe(
         self,
@@ -77,12 +91,20 @@ class LogEvidence:
             )
         db = open_log(self._folder)
         try:
-            self._attach(db, repr((where, since, measures)))
+            self._attach(db, repr((where, since, measures, self._paired)))
             end = until - SETTLED_SECONDS if self._cache else until
-            source = Source("requests", "judged", where, since)
+            source = Source(*self._tables(db), where, since)
             return Gathering(db, source, measures).look(end, self._shares)
         finally:
             db.close()
+
+    def _tables(self, db: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+        """Where requests are read, and where those with what came back later."""
+        if not self._paired:
+            return "requests", "judged"
+        for rows in ("requests", "judged"):
+            db.execute(_PAIRS.format(name=f"paired_{rows}", rows=rows))
+        return "paired_requests", "paired_judged"
 
     def _attach(self, db: duckdb.DuckDBPyConnection, asked: str) -> None:
         """Attach the sums kept so far, if they are those of what is asked."""

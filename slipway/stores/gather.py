@@ -349,7 +349,8 @@ def _checked(measure: Measure) -> str:
     high = "1.7e308" if measure.high is None else repr(measure.high)
     if isinstance(measure, QuantileMeasure) and measure.low is None:
         low = "0.0"  # its histogram is logarithmic
-    told = f"'{_FAULT}{measure.name}|' || {value} || '|{low}|{high}'"
+    named = measure.name.replace("'", "''")  # options are part of it
+    told = f"'{_FAULT}{named}|' || {value} || '|{low}|{high}'"
     # NaN is greater than any number to DuckDB, so it is out of bounds as well.
     return f"CASE WHEN {value} NOT BETWEEN {low} AND {high} THEN error({told}) ELSE {value} END"
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "blue_green": "slipway.strategies.blue_green:BlueGreen",
     "canary": "slipway.strategies.canary:Canary",
+    "shadow": "slipway.strategies.shadow:Shadow",
 }
 
 

@@ -114,7 +114,8 @@ def _plan(text: str) -> Plan:
         on_inconclusive=ending[1] if ending else "rollback",
         approval="with approval" in text,
         auto="then auto" in text,
-        strategy="blue_green" if "blue_green" in text else "canary",
+        strategy=next((s for s in ("blue_green", "shadow") if s in text), "canary"),
+        mirror="shadow" in text,
     )
 
 
