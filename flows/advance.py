@@ -8,15 +8,15 @@ from functools import partial
 
 from prefect import flow
 
-from slipway.controller import decide
+from slipway.controller import decide, review_due, to_return
 from slipway.errors import LedgerConflict, Refused
 from slipway.home import Home
 from slipway.release import short
-from slipway.rollout import ModelState, take
-from tasks.observe import lease_of, observe, renew
+from slipway.rollout import ModelState, return_to, reviewed, take
+from tasks.observe import lease_of, look_again, observe, renew
 from tasks.record import ledger, record, state_of
 from tasks.register import crown
-from tasks.serve import keep_gateway, keep_up, settle
+from tasks.serve import keep_gateway, keep_up, settle, stand_by
 
 RULE = "judge"
 
@@ -60,6 +60,7 @@ def tick(home: Home, model: str) -> ModelState:
     state = state_of(home, model)
     if state.rollout is None:
         keep_up(home, state)
+        state = _look_back(home, state, time.time())
         crown(home, state)
         return state
     broken, now = settle(home, state), time.time()
@@ -74,6 +75,23 @@ def tick(home: Home, model: str) -> ModelState:
         state = state_of(home, model)
     renew(home, state)
     settle(home, state)
+    return state
+
+
+def _look_back(home: Home, state: ModelState, now: float) -> ModelState:
+    """Hold a closed decision against labels that came late; give back what they contradict."""
+    closed = review_due(state, now)
+    if closed is not None:
+        found = look_again(home, state, closed, now)
+        record(home, state, reviewed(state, found, now=now, actor=RULE))
+        state = state_of(home, state.model)
+    back = to_return(state)
+    if back:
+        stand_by(home, back, state.terms[back])
+        reason = f"later labels contradict the promotion of {short(state.stable)}"
+        record(home, state, return_to(state, back, now=now, actor=RULE, reason=reason))
+        state = state_of(home, state.model)
+        settle(home, state)
     return state
 
 

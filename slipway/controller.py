@@ -99,6 +99,25 @@ def lease_ran_out(state: ModelState, lease: Lease | None, now: float) -> bool:
     return lease.left(now) <= 0.0
 
 
+def review_due(state: ModelState, now: float) -> Verdict | None:
+    """The closed decision that later labels may contradict by now; None where none is due.
+
+    Only the last one counts: a newer rollout, or a return, has overtaken what was decided before.
+    """
+    closed, last = state.closed, state.last
+    if closed is None or last is None or not closed.plan.review or closed.said is None:
+        return None
+    said = Verdict.from_record(closed.said[0])
+    decided = said.outcome in (Outcome.PASS, Outcome.FAIL)
+    return said if decided and now >= last.at + closed.plan.review["after"] else None
+
+
+def to_return(state: ModelState) -> str:
+    """The release that the last entry, a review, says everyone is to get again; or nothing."""
+    last = state.last
+    return str(last.body["returns"]) if last and last.event is Event.REVIEWED else ""
+
+
 def leased(state: ModelState) -> bool:
     """Whether the route in force gives a leased share, which a tick must renew."""
     return state.route is not None and any(a.leased for a in state.route.arms)

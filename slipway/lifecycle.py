@@ -35,6 +35,7 @@ class Event(StrEnum):
     ROLLED_BACK = "rolled_back"
     SUPERSEDED = "superseded"
     RETURNED = "returned"
+    REVIEWED = "reviewed"
 
 
 _CLOSING: Final = {
@@ -46,6 +47,7 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     State.IDLE: {
         Event.OPENED: State.OPENED,
         Event.RETURNED: State.IDLE,
+        Event.REVIEWED: State.IDLE,
     },
     State.OPENED: {
         Event.STARTED: State.LIVE,

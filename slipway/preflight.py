@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from slipway import expectations, metrics, runtimes, signing, spec, strategies
-from slipway.errors import ExpectationError
+from slipway.errors import ExpectationError, UsageError
 from slipway.expectations import Pack
 from slipway.gates import Gates, parse
+from slipway.review import labelled
 from slipway.spec import Spec
 
 ALONE = {
@@ -64,6 +65,13 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             where=where,
             do="give each a limit in place of its margin or budget (docs/how-to/expectations.md)",
         )
+    if declared.rollout.review.after:
+        try:
+            labelled(gates, declared.rollout.review.after)
+        except UsageError as error:
+            raise ExpectationError(
+                f"'rollout.review' can find nothing: {error.what}", where=where, do=error.do
+            ) from error
     paired = [g.name for g in gates.gates if metrics.is_paired(g)]
     if paired and not declared.rollout.mirrors:
         raise ExpectationError(

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slipway.controller import decide, leased
+from slipway.controller import decide, leased, review_due, to_return
 from slipway.ledger import GENESIS, Draft, Entry, head
 from slipway.lifecycle import Event
-from slipway.rollout import ModelState, Plan, Step, fold, open_rollout, return_to, take
+from slipway.review import Review
+from slipway.rollout import ModelState, Plan, Step, fold, open_rollout, return_to, reviewed, take
 from slipway.testing import ManualClock, MemoryLedger, verdict
 
 Act = Callable[[], object]
@@ -111,6 +112,16 @@ class Rehearsal:
         """A person returns everyone to an earlier stable release."""
         back = return_to(self.state, name, now=self.clock(), actor=PERSON, reason="pressed")
         return self._append(back)
+
+    def review(self, *, stands: bool) -> None:
+        """What an idle tick does once labels have come: review, and return if it says so."""
+        closed = review_due(self.state, self.clock())
+        if closed is not None:
+            told = "stands" if stands else "is contradicted"
+            found = Review(stands, f"the {closed.outcome} {told}", closed)
+            self._append(reviewed(self.state, found, now=self.clock(), actor=RULE))
+        if back := to_return(self.state):
+            self.give_back(back)
 
     def served(self) -> dict[str, float]:
         """Release to the share of users that get it now, as gateways give it out."""

@@ -15,6 +15,7 @@ from slipway.errors import RolloutError
 from slipway.ledger import Draft, Entry
 from slipway.lifecycle import Event, State, step
 from slipway.release import short
+from slipway.review import Review
 from slipway.routing import CANDIDATE, SHADOW, STABLE, Arm, RouteTable
 from slipway.terms import Terms
 from slipway.verdict import Verdict
@@ -39,6 +40,8 @@ class Plan:
         approval: whether promotion waits for a person.
         lease_seconds: how long a share lasts without a renewal.
         mirror: whether the share is of copied requests, whose answers no user gets.
+        review: ``{after, then}``: when the decision is held against later labels, and whether a
+            contradicted promotion is undone (``return``) or only told (``alert``). Empty: never.
         runtime: where and how it runs, as ``terms.Terms`` records it.
     """
 
@@ -51,6 +54,7 @@ class Plan:
     lease_seconds: float = 60.0
     auto: bool = False
     mirror: bool = False
+    review: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Plan:
             "lease_seconds": self.lease_seconds,
             "auto": self.auto,
             "mirror": self.mirror,
+            "review": dict(self.review),
             "runtime": dict(self.runtime),
         }
 
@@ -103,6 +108,7 @@ class Rollout:
         since: when the share that is being served was granted.
         before: the route in force when it was opened, to which everything returns.
         held: whether it waits for a person, whatever has become of its lease meanwhile.
+        said: the last verdict on record, with the number of the route that it judged.
     """
 
     id: str
@@ -115,6 +121,7 @@ class Rollout:
     since: float
     before: RouteTable | None
     held: bool = False
+    said: tuple[Mapping[str, Any], int] | None = None
 
     @property
     def next_share(self) -> float:
@@ -152,6 +159,7 @@ class ModelState:
         past: releases that were stable before and still may be returned to, newest first.
         route: the table in force; None before the first promotion.
         terms: release id to where and how it runs, as its last plan says.
+        closed: the rollout that the last entry promoted or rolled back, if it did.
     """
 
     model: str
@@ -162,6 +170,7 @@ class ModelState:
     rollout: Rollout | None
     last: Entry | None
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    closed: Rollout | None = None
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -187,7 +196,11 @@ def fold(model: str, entries: Iterable[Entry]) -> ModelState:
 def _after(state: ModelState, entry: Entry) -> ModelState:
     body, target = entry.body, step(state.state, entry.event)
     route = RouteTable.from_record(body["route"]) if body.get("route") else state.route
-    rollout, terms = state.rollout, state.terms
+    rollout, terms, closed = state.rollout, state.terms, None
+    if rollout and entry.body.get("verdict"):
+        rollout = replace(
+            rollout, said=(entry.body["verdict"], state.route.number if state.route else 0)
+        )
     if entry.event is Event.OPENED:
         plan = Plan.from_record(body["plan"])
         terms = {**terms, body["release"]: Terms.from_record(plan.runtime)}
@@ -209,6 +222,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     elif rollout and entry.event is Event.HELD:
         rollout = replace(rollout, held=True)
     elif target is State.IDLE:
+        closed = rollout if entry.event is not Event.SUPERSEDED else None
         rollout = None
     stable = route.stable.release if route else state.stable
     past = state.past
@@ -217,7 +231,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         past = (state.stable, *(r for r in kept if r != state.stable)) if state.stable else kept
         # What a person returned from is no place to return to.
         past = past if entry.event is not Event.RETURNED else past[1:]
-    return ModelState(state.model, target, stable, past, route, rollout, entry, terms)
+    return ModelState(state.model, target, stable, past, route, rollout, entry, terms, closed)
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:
@@ -249,6 +263,8 @@ def _way_back(state: ModelState, event: Event) -> dict[str, Any]:
     if event in (Event.ROLLED_BACK, Event.SUPERSEDED, Event.RETURNED):
         left = state.rollout.release if state.rollout else state.stable
         return {"release": left, "command": "", "note": ANEW}
+    if event is Event.REVIEWED:
+        return {"release": "", "command": "", "note": "it moved no traffic"}
     if not state.stable:
         return {"release": "", "command": "", "note": NO_BASELINE}
     command = f"slipway rollback {state.model} --to {short(state.stable)} --reason WHY"
@@ -343,3 +359,33 @@ def return_to(state: ModelState, release: str, *, now: float, actor: str, reason
     return _draft(
         state, Event.RETURNED, now, actor, reason, release=release, before=before, route=route
     )
+
+
+def reviewed(state: ModelState, found: Review, *, now: float, actor: str) -> Draft:
+    """Record what later labels say of the decision that closed the last rollout.
+
+    Raises:
+        RolloutError: the last entry closed no rollout, so there is none to review.
+    """
+    closed = state.closed
+    if closed is None or state.last is None:
+        raise RolloutError("there is no closed decision to review", where=state.model)
+    return _draft(
+        state,
+        Event.REVIEWED,
+        now,
+        actor,
+        found.reason,
+        release=closed.release,
+        rollout=closed.id,
+        of=state.last.hash,
+        stands=found.stands,
+        returns=_returns(state, closed, found),
+        verdict=found.verdict.record(),
+    )
+
+
+def _returns(state: ModelState, closed: Rollout, found: Review) -> str:
+    """The release that a contradicted promotion gives back, where its plan says so; or nothing."""
+    undone = not found.stands and state.stable == closed.release and closed.stable in state.past
+    return closed.stable if undone and closed.plan.review["then"] == "return" else ""

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from slipway.release import Release
+from slipway.routing import SHADOW
 from slipway.story import names
 
 COLOURS = {
@@ -46,7 +47,10 @@ def word(name: str) -> Text:
 
 def arms(told: Sequence[Mapping[str, Any]], manifests: Manifests) -> str:
     """Who gets what, in a few words."""
-    return ", ".join(f"{100 * a['share']:.4g} % {names(a['release'], manifests)}" for a in told)
+    each = {a["arm"]: f"{100 * a['share']:.4g} % {names(a['release'], manifests)}" for a in told}
+    copied = each.pop(SHADOW, "")
+    users = ", ".join(each.values())
+    return f"{users}; copies of requests: {copied}" if copied else users
 
 
 def when(at: str) -> str:

@@ -160,6 +160,13 @@ class Mirrored(Part):
     max_seconds: Seconds = 86_400.0
 
 
+class ReviewLater(Part):
+    """When a closed decision is held against labels that came late, and what then."""
+
+    after: Seconds | None = None
+    then: Literal["alert", "return"] = "alert"
+
+
 class AutoStep(RolloutStep):
     """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
 
@@ -175,6 +182,7 @@ class RolloutPlan(Part):
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
     approval: bool = False
+    review: ReviewLater = ReviewLater()
     lease_seconds: float = Field(default=60.0, ge=1)
     tick_seconds: float = Field(default=10.0, ge=0.1)
 

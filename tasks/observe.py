@@ -9,6 +9,7 @@ from slipway.exposure import judge_step
 from slipway.gates import parse
 from slipway.home import Home
 from slipway.metrics import measures
+from slipway.review import Review, labelled, review
 from slipway.rollout import ModelState
 from slipway.routing import CANDIDATE, SHADOW, Lease
 from slipway.stores.evidence import LogEvidence
@@ -44,6 +45,24 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
         return judge(seen, gates, next_share=share, part=rollout.part, look=look, candidate=arm)
 
     return judge_step(rollout, judge_at)
+
+
+def look_again(home: Home, state: ModelState, closed: Verdict, now: float) -> Review:
+    """What labels that came late say of the verdict that closed the last rollout."""
+    rollout = state.closed
+    assert rollout is not None
+    assert rollout.said is not None
+    gates = labelled(parse(rollout.plan.gates), rollout.plan.review["after"])
+    mirror = rollout.plan.mirror
+    seen = LogEvidence(home.log, paired=mirror).observe(
+        state.model,
+        rollout.said[1],
+        measures(gates, closed.next_share),
+        since=rollout.since,
+        until=now + CLOCK_SECONDS,
+    )
+    arm = SHADOW if mirror else CANDIDATE
+    return review(closed, seen, gates, next_share=closed.next_share, candidate=arm)
 
 
 def lease_of(home: Home, model: str) -> Lease | None:

@@ -180,5 +180,6 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         lease_seconds=spec.rollout.lease_seconds,
         auto=spec.rollout.climbs,
         mirror=spec.rollout.mirrors,
+        review=spec.rollout.review.model_dump() if spec.rollout.review.after else {},
         runtime=terms.record(),
     )

@@ -5,12 +5,45 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from small_project import GATES, MODEL
-from traffic import traffic
-from workplace import Workplace
+from small_project import GATES, MODEL, strokes
+from traffic import FEATURES, traffic
+from workplace import Workplace, until
 
 TIMES = {"min_seconds": 0.5, "max_seconds": 90}
 LEASE = {"lease_seconds": 5, "tick_seconds": 0.2}
+
+PAIRS = """
+[[gate]]
+metric = "disagreement"
+kind = "guardrail"
+type = "rate"
+direction = "lower"
+limit = 0.5
+min_units = 5
+options = { threshold = 0.5 }
+
+[[gate]]
+metric = "shift"
+kind = "guardrail"
+type = "mean"
+direction = "lower"
+limit = 0.5
+low = 0.0
+high = 1.0
+min_units = 5
+options = { column = "material", value = "steel", absolute = true }
+"""
+
+LATE = """
+[[gate]]
+metric = "wrong"
+kind = "guardrail"
+type = "rate"
+direction = "lower"
+limit = 0.4
+maturity = 1
+min_units = 5
+"""
 
 
 def _first(place: Workplace, model: str) -> str:
@@ -19,14 +52,14 @@ def _first(place: Workplace, model: str) -> str:
     return place.entries(model)[0].body["release"]
 
 
-def _limits(place: Workplace) -> str:
+def _limits(place: Workplace, name: str = "limits", more: str = "") -> str:
     """A pack whose gates hold the candidate's own figures."""
-    pack = place.project / "expectations" / "limits"
+    pack = place.project / "expectations" / name
     if not pack.exists():
         shutil.copytree(pack.with_name(MODEL), pack)
         text = GATES.replace("budget = 0.3", "limit = 0.3").replace("budget = 0.4", "limit = 0.4")
-        (pack / "gates.toml").write_text(text)
-    return "expectations/limits"
+        (pack / "gates.toml").write_text(text + more)
+    return f"expectations/{name}"
 
 
 def test_blue_green_switches_everyone_and_bakes(released: Workplace) -> None:
@@ -68,3 +101,92 @@ def test_auto_takes_the_share_that_the_evidence_supports(released: Workplace) ->
     for entry in moved:
         assert entry.body["verdict"]["outcome"] == "pass"
         assert entry.body["verdict"]["next_share"] == entry.body.get("share", 1.0)
+
+
+def test_a_shadow_is_compared_and_then_waits_for_a_person(released: Workplace) -> None:
+    """Both answers to a request are judged; users are stable's until the promotion."""
+    model = "dark"
+    first = _first(released, model)
+    rollout: dict[str, Any] = {"strategy": "shadow", "shadow": TIMES, "approval": True, **LEASE}
+    pack = _limits(released, "pairs", PAIRS)
+    asked = released.asked(
+        model, trainer__params={"c": 0.3}, rollout=rollout, expectations=pack
+    )  # fmt: skip
+    opened = released.press("release", **asked, wait=False)
+    assert opened.code == 0, opened.err
+    with traffic(released, model):
+        _tick_until(released, model, "held")
+    started, held = released.entries(model)[3:]
+    stable, shadow = started.body["route"]["arms"]
+    assert (stable["release"], stable["share"], shadow["name"]) == (first, 1.0, "shadow")
+    verdict = held.body["verdict"]
+    assert (str(held.event), verdict["outcome"], verdict["units"][0]) == ("held", "pass", 0)
+    told = {g["metric"]: g["outcome"] for g in verdict["gates"]}
+    assert told["disagreement(threshold=0.5)"] == "no_worse", verdict
+    agreed = released.press("approve", model=model, reason="they agree", actor="anna")
+    assert agreed.code == 0, agreed.err
+    last = released.entries(model)[-1]
+    assert (str(last.event), last.actor, last.reason) == ("promoted", "anna", "they agree")
+
+
+def test_gates_on_pairs_need_a_shadow(released: Workplace) -> None:
+    """No other launch has two answers to one request."""
+    done = released.release("dark", expectations=_limits(released, "pairs", PAIRS))
+    assert done.code == 1
+    assert "these gates compare two answers to one request: disagreement(threshold=0.5)" in done.err
+
+
+def _asked(place: Workplace, model: str, count: int) -> list[tuple[str, int]]:
+    """Requests of as many users: the id of each, and the class that it was given."""
+    given = []
+    for number, row in enumerate(strokes(count, seed=count)):
+        body = {"dataframe_records": [{name: row[name] for name in FEATURES}]}
+        answer = place.post(f"/{model}/invocations", body, unit=f"{count}-{number}")
+        assert answer.status == 200, answer
+        score = answer.body["predictions"][0]
+        given.append((answer.headers["x-slipway-request-id"], int(score >= 0.5)))
+    return given
+
+
+def _label(place: Workplace, model: str, request_id: str, value: int) -> None:
+    note = {"request_id": request_id, "kind": "label", "value": value}
+    assert place.post(f"/{model}/feedback", note).status == 200
+
+
+def test_late_labels_contradict_a_promotion_and_undo_it(released: Workplace) -> None:
+    """What came in time was right; what came later was not, and everyone gets the one before."""
+    model = "late"
+    first = _first(released, model)
+    rollout: dict[str, Any] = {
+        "strategy": "blue_green",
+        "bake": TIMES,
+        "review": {"after": 15, "then": "return"},
+        **LEASE,
+    }
+    pack = _limits(released, "labels", LATE)
+    asked = released.asked(
+        model, trainer__params={"c": 0.3}, rollout=rollout, expectations=pack
+    )  # fmt: skip
+    assert released.press("release", **asked, wait=False).code == 0
+    _tick_until(released, model, "started")
+    in_time, later = _asked(released, model, 120), _asked(released, model, 240)
+    for request_id, given in in_time:
+        _label(released, model, request_id, given)
+    _tick_until(released, model, "promoted")
+    for request_id, given in later:
+        _label(released, model, request_id, 1 - given)
+    _tick_until(released, model, "returned")
+    promoted, reviewed, returned = released.entries(model)[-3:]
+    assert reviewed.body["of"] == promoted.hash
+    assert (reviewed.body["stands"], reviewed.body["returns"]) == (False, first)
+    assert "later labels contradict the pass: wrong" in reviewed.reason
+    assert (returned.body["release"], returned.actor) == (first, "judge")
+
+
+def _tick_until(place: Workplace, model: str, event: str) -> None:
+    def ticked() -> bool:
+        done = place.press("advance", model=model)
+        assert done.code == 0, done.err
+        return place.events(model)[-1] == event
+
+    until(ticked, 60, f"{event} of {model}")

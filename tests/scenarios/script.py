@@ -54,6 +54,8 @@ ACTS: dict[str, Callable[[Rehearsal, Match], Any]] = {
     r"a person approves": lambda played, _: played.approve(),
     r"a person resumes": lambda played, _: played.resume(),
     r"a person rolls back": lambda played, _: played.roll_back(),
+    r"late labels agree": lambda played, _: played.review(stands=True),
+    r"late labels contradict": lambda played, _: played.review(stands=False),
     r"a person returns to (\w+)": lambda played, told: played.give_back(told[1]),
 }
 TICK_SECONDS = 10.0
@@ -116,7 +118,14 @@ def _plan(text: str) -> Plan:
         auto="then auto" in text,
         strategy=next((s for s in ("blue_green", "shadow") if s in text), "canary"),
         mirror="shadow" in text,
+        review=_review(text),
     )
+
+
+def _review(text: str) -> dict[str, Any]:
+    """Such as ``review after 900 s and return``."""
+    told = re.search(r"review after ([\d.]+) s and (alert|return)", text)
+    return {"after": float(told[1]), "then": told[2]} if told else {}
 
 
 def play(scenario: Scenario) -> Rehearsal:

@@ -1,10 +1,21 @@
 """What status tells beside the ledger: whether a candidate's share is still in force."""
 
+from slipway import show
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.rollout import ModelState
 from slipway.routing import Lease
 from slipway.story import at, iso, lease
 from slipway.testing import plan
+
+
+def test_copies_of_requests_are_not_told_as_users() -> None:
+    """A shadow's share is beside those of users, not among them."""
+    told = [
+        {"arm": "stable", "release": "", "share": 1.0},
+        {"arm": "shadow", "release": "", "share": 0.3},
+    ]
+    assert show.arms(told, {}).startswith("100 % ")
+    assert "; copies of requests: 30 % " in show.arms(told, {})
 
 
 def _live() -> tuple[ModelState, int]:
