@@ -226,7 +226,7 @@ def _status(store: SqlLedger, state: ModelState, now: float) -> dict[str, Any]:
     placed = {release: store.placed(release) for release in state.needed}
     said = store.acknowledged(state.model)
     return {
-        **story.status(state),
+        **story.status(state, now),
         "lease": story.lease(state, store.lease(state.model), now),
         **health.of(state, placed, said, now, health.probe),
     }

@@ -7,6 +7,7 @@ it, so appending that one entry *is* the change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,6 +43,7 @@ class Plan:
         mirror: whether the share is of copied requests, whose answers no user gets.
         review: ``{after, then}``: when the decision is held against later labels, and whether a
             contradicted promotion is undone (``return``) or only told (``alert``). Empty: never.
+        window: ``{releases, days}``: which earlier releases may be returned to without a ramp.
         runtime: where and how it runs, as ``terms.Terms`` records it.
     """
 
@@ -55,6 +57,7 @@ class Plan:
     auto: bool = False
     mirror: bool = False
     review: Mapping[str, Any] = field(default_factory=dict)
+    window: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class Plan:
             "auto": self.auto,
             "mirror": self.mirror,
             "review": dict(self.review),
+            "window": dict(self.window),
             "runtime": dict(self.runtime),
         }
 
@@ -156,10 +160,12 @@ class ModelState:
 
     Args:
         stable: the release id that everyone not in a rollout gets; empty before the first.
-        past: releases that were stable before and still may be returned to, newest first.
+        past: releases that were stable before, newest first, but for those returned from.
         route: the table in force; None before the first promotion.
         terms: release id to where and how it runs, as its last plan says.
         closed: the rollout that the last entry promoted or rolled back, if it did.
+        left: release id to when it last ceased to be stable.
+        window: the newest plan's.
     """
 
     model: str
@@ -171,6 +177,17 @@ class ModelState:
     last: Entry | None
     terms: Mapping[str, Terms] = field(default_factory=dict)
     closed: Rollout | None = None
+    left: Mapping[str, float] = field(default_factory=dict)
+    window: Mapping[str, Any] = field(default_factory=dict)
+
+    def may_return_to(self, now: float) -> tuple[str, ...]:
+        """The releases that everyone may be given again in one step, newest first.
+
+        The newest of them always may: the window says how far beyond it one may go.
+        """
+        count = self.window.get("releases") or len(self.past)
+        oldest = now - 86_400.0 * (self.window.get("days") or math.inf)
+        return tuple(r for n, r in enumerate(self.past[:count]) if n == 0 or self.left[r] >= oldest)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -197,12 +214,14 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     body, target = entry.body, step(state.state, entry.event)
     route = RouteTable.from_record(body["route"]) if body.get("route") else state.route
     rollout, terms, closed = state.rollout, state.terms, None
+    window = state.window
     if rollout and entry.body.get("verdict"):
         rollout = replace(
             rollout, said=(entry.body["verdict"], state.route.number if state.route else 0)
         )
     if entry.event is Event.OPENED:
         plan = Plan.from_record(body["plan"])
+        window = plan.window
         terms = {**terms, body["release"]: Terms.from_record(plan.runtime)}
         rollout = Rollout(
             id=short(entry.hash),
@@ -225,13 +244,16 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         closed = rollout if entry.event is not Event.SUPERSEDED else None
         rollout = None
     stable = route.stable.release if route else state.stable
-    past = state.past
+    past, left = state.past, state.left
     if stable != state.stable:
         kept = tuple(r for r in past if r != stable)
         past = (state.stable, *(r for r in kept if r != state.stable)) if state.stable else kept
+        left = {**left, state.stable: entry.at}
         # What a person returned from is no place to return to.
         past = past if entry.event is not Event.RETURNED else past[1:]
-    return ModelState(state.model, target, stable, past, route, rollout, entry, terms, closed)
+    return ModelState(
+        state.model, target, stable, past, route, rollout, entry, terms, closed, left, window
+    )
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:
@@ -344,12 +366,16 @@ def return_to(state: ModelState, release: str, *, now: float, actor: str, reason
     """Give everyone an earlier stable release again, in one step.
 
     Raises:
-        RolloutError: a rollout is open (roll it back instead), or the release was never stable.
+        RolloutError: a rollout is open (roll it back instead), or the release was never stable, or
+            is beyond the rollback window: it must be launched again.
     """
-    if release not in state.past:
-        known = ", ".join(short(r) for r in state.past) or "none"
+    allowed = state.may_return_to(now)
+    if release not in allowed:
+        known = ", ".join(map(short, allowed)) or "none"
+        beyond = release in state.past
+        told = "is beyond the rollback window" if beyond else "is no earlier stable release"
         raise RolloutError(
-            f"{short(release)} is no earlier stable release of {state.model}",
+            f"{short(release)} {told} of {state.model}",
             do=f"releases that may be returned to: {known}",
         )
     assert state.route is not None

@@ -167,6 +167,13 @@ class ReviewLater(Part):
     then: Literal["alert", "return"] = "alert"
 
 
+class Window(Part):
+    """Which earlier releases may be returned to without a ramp; the newest always may."""
+
+    releases: Annotated[int, Field(ge=1)] | None = None
+    days: Annotated[float, Field(gt=0)] | None = None
+
+
 class AutoStep(RolloutStep):
     """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
 
@@ -183,6 +190,7 @@ class RolloutPlan(Part):
     )
     approval: bool = False
     review: ReviewLater = ReviewLater()
+    window: Window = Window()
     lease_seconds: float = Field(default=60.0, ge=1)
     tick_seconds: float = Field(default=10.0, ge=0.1)
 

@@ -38,7 +38,7 @@ def moment(text: str) -> float:
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
-def status(state: ModelState) -> dict[str, Any]:
+def status(state: ModelState, now: float) -> dict[str, Any]:
     """What is true of a model now, as plain values."""
     rollout = state.rollout
     return {
@@ -59,7 +59,7 @@ def status(state: ModelState) -> dict[str, Any]:
             "since": iso(rollout.since),
         },
         "last": state.last and summary(state.last),
-        "may_return_to": list(state.past),
+        "may_return_to": list(state.may_return_to(now)),
     }
 
 
@@ -128,7 +128,7 @@ def at(
         "release": state.stable,
         "manifest": found.identity() if found else None,
         "locators": dict(found.locators) if found else None,
-        "arms": [_everyone(state)] if lapsed else status(state)["arms"],
+        "arms": [_everyone(state)] if lapsed else status(state, when)["arms"],
         "since": _since(model, entries, when),
     }
 

@@ -180,6 +180,7 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         lease_seconds=spec.rollout.lease_seconds,
         auto=spec.rollout.climbs,
         mirror=spec.rollout.mirrors,
+        window=spec.rollout.window.model_dump(),
         review=spec.rollout.review.model_dump() if spec.rollout.review.after else {},
         runtime=terms.record(),
     )

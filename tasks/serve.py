@@ -253,5 +253,5 @@ def way_back(
     if state.rollout is not None and target in ("", state.stable):
         step = Step(Event.ROLLED_BACK, reason)
         return state.stable, take(state, step, now=now, actor=actor)
-    target = target or state.past[0]
+    target = target or state.past[0]  # which is in every window
     return target, return_to(state, target, now=now, actor=actor, reason=reason)

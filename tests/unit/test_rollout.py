@@ -150,6 +150,31 @@ def test_what_was_returned_from_is_no_place_to_return_to() -> None:
     assert (played.state.stable, played.state.past) == ("A", ("B",))
 
 
+@pytest.mark.parametrize(
+    ("window", "allowed"),
+    [
+        ({}, "DCBA"),
+        ({"releases": 2}, "DC"),
+        ({"days": 13}, "DCB"),
+        ({"releases": 3, "days": 1}, "D"),
+    ],
+)
+def test_only_recent_releases_are_returned_to(window: dict[str, float], allowed: str) -> None:
+    """The window counts releases, and days since one was stable; the last one is always in it."""
+    played = Rehearsal(plan([0.5], window=window))
+    for name in "ABCDE":
+        played.release(name)
+        played.tick()
+        if name != "A":
+            played.tick("pass")
+        played.clock.advance(4 * 86_400.0)
+    now = played.clock()
+    assert "".join(played.state.may_return_to(now)) == allowed
+    for name in set("ABCD") - set(allowed):
+        with pytest.raises(RolloutError, match="beyond the rollback window"):
+            return_to(played.state, name, now=now, actor="anna", reason="x")
+
+
 def test_a_return_to_a_release_that_was_never_stable_is_refused() -> None:
     """The releases that may be returned to are listed."""
     played = launched("A", "B")
