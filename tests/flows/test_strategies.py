@@ -161,7 +161,7 @@ def test_late_labels_contradict_a_promotion_and_undo_it(released: Workplace) -> 
         "strategy": "blue_green",
         "bake": TIMES,
         "review": {"after": 15, "then": "return"},
-        **LEASE,
+        **{"lease_seconds": 60, "tick_seconds": 0.2},
     }
     pack = _limits(released, "labels", LATE)
     asked = released.asked(
@@ -169,7 +169,7 @@ def test_late_labels_contradict_a_promotion_and_undo_it(released: Workplace) -> 
     )  # fmt: skip
     assert released.press("release", **asked, wait=False).code == 0
     _tick_until(released, model, "started")
-    in_time, later = _asked(released, model, 120), _asked(released, model, 240)
+    in_time, later = _asked(released, model, 60), _asked(released, model, 120)
     for request_id, given in in_time:
         _label(released, model, request_id, given)
     _tick_until(released, model, "promoted")
