@@ -33,12 +33,13 @@ class DockerRuntime:
     """Start, adopt and stop containers of one Docker engine.
 
     Each is read-only but for a small ``/tmp``, has no capabilities and gains none, and is alone on
-    its network. Its port is published on this machine's loopback, and stays the same when the
-    engine starts it again.
+    its network. Its port is published on this machine's loopback unless told otherwise, and stays
+    the same when the engine starts it again.
 
     Args:
         folder: where the mark of this home's containers is kept.
         engine: the engine's address; empty for ``DOCKER_HOST``, or this machine's.
+        address: of this machine or the engine's, at which ports are published and reached.
         network: a network of the engine that the gateway is on too: replicas then join it, are
             reached by name, and publish nothing. Empty for ``SLIPWAY_DOCKER_NETWORK``, or one of
             our own.
@@ -46,8 +47,10 @@ class DockerRuntime:
 
     name = "docker"
 
-    def __init__(self, folder: Path, *, engine: str = "", network: str = "") -> None:
-        self.folder, self.engine = folder, engine
+    def __init__(
+        self, folder: Path, *, engine: str = "", address: str = LOOPBACK, network: str = ""
+    ) -> None:
+        self.folder, self.engine, self.address = folder, engine, address
         self.network = network or os.environ.get("SLIPWAY_DOCKER_NETWORK", "")
 
     def start(self, release: Release, replicas: int, limits: Limits) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ class DockerRuntime:
             made.pop(name, None)
         raise RuntimeFailure(
             f"container {name} finds no free port in {_MORE_PORTS} tries",
-            where=LOOPBACK,
+            where=self.address,
             do="see which program takes the ports of the ephemeral range, then run the same again",
         )
 
@@ -196,7 +199,7 @@ class DockerRuntime:
         return True
 
     def _published(self) -> dict[str, Any]:
-        return {} if self.network else {"ports": {f"{PORT}/tcp": (LOOPBACK, _free_port())}}
+        return {} if self.network else {"ports": {f"{PORT}/tcp": (self.address, _free_port())}}
 
     def _endpoint(self, attrs: Mapping[str, Any]) -> str:
         if self.network:
