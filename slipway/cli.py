@@ -235,6 +235,8 @@ def _status(store: SqlLedger, state: ModelState, now: float) -> dict[str, Any]:
 def _gateway_address() -> str:
     from slipway.daemon import Daemon
 
+    if elsewhere := os.environ.get("SLIPWAY_GATEWAY"):
+        return f"http://{elsewhere}"
     daemon = Daemon("the gateway", Home.of().gateway, "/healthz")
     return f"http://{daemon.endpoint}" if daemon.answers() else ""
 

@@ -12,7 +12,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from slipway.container import ENGINE_SECONDS, INSTEAD
-from slipway.daemon import LOOK_SECONDS, Daemon
+from slipway.daemon import LOOK_SECONDS, Daemon, answers
 from slipway.engine import connected
 from slipway.errors import LedgerError, RolloutError, RuntimeFailure
 from slipway.health import GATEWAY_SILENT_SECONDS
@@ -69,7 +69,19 @@ def ensure_gateway(home: Home) -> str:
     """Start this home's gateway, or adopt the one that answers. Returns its ``host:port``.
 
     One that has died is started where it was, so that its users find it.
+
+    Raises:
+        RuntimeFailure: it does not start; or ``SLIPWAY_GATEWAY`` names one that somebody else runs,
+            and it does not answer.
     """
+    if elsewhere := os.environ.get("SLIPWAY_GATEWAY", ""):
+        if not answers(elsewhere, "/healthz"):
+            raise RuntimeFailure(
+                "the gateway does not answer",
+                where=f"{elsewhere}, as SLIPWAY_GATEWAY says",
+                do="start it, or mend the address",
+            )
+        return elsewhere
     daemon = gateway(home)
     port = daemon.endpoint.rpartition(":")[2]
     port = port or os.environ.get("SLIPWAY_GATEWAY_PORT", DEFAULT_PORT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slipway.serving.content import Dialect
 from slipway.serving.exchange import Exchange, problem
 from slipway.serving.fallback import Kept, predict
-from slipway.serving.forward import CANCELLED, CLOSED, REFUSED, TIMEOUT, Call
+from slipway.serving.forward import CANCELLED, CLOSED, REFUSED, TIMEOUT, Call, Replica
 from slipway.serving.prices import cost_of
 from slipway.serving.routes import Served, ServedArm
 from slipway.serving.shared import Spot
@@ -63,6 +63,7 @@ class Flight(Call, kw_only=True):
         at: when it came, seconds since 1970 UTC.
         began: the same by the monotonic clock.
         stage, tried: where in the chain it is, and how many of that arm's replicas were asked.
+        asked: the last of them.
         reason: why another than the assigned arm answers, or empty.
         bucket: where its unit's rate is kept, where one is declared.
         override: how the arm was chosen other than by the route: ``allow``, ``signed`` or empty.
@@ -93,6 +94,7 @@ class Flight(Call, kw_only=True):
     cost: float | None = None
     predictions: list[Any] = []  # noqa: RUF012  a Struct copies it
     flying: Attempt | None = None
+    asked: Replica | None = None
     twin: Try | None = None
 
     def done(self) -> None:
@@ -114,6 +116,7 @@ class Flight(Call, kw_only=True):
                 self.tried += 1
                 first = self.flying is None and arm is self.arm
                 attempt = self.flying = self.first_try() if first else self.next_try(arm)
+                self.asked = replica
                 replica.send(attempt, arm.budget)
                 if self.served.hedge:
                     self.served.deadlines.add(Hedge(self, attempt), self.served.hedge)
@@ -131,7 +134,7 @@ class Flight(Call, kw_only=True):
 
     def hedge(self, first: Attempt) -> None:
         """Ask the same arm a second time; whichever answers first counts."""
-        replica = first.arm.replica()
+        replica = first.arm.replica(besides=self.asked)
         if self.landed or replica is None or first is not self.flying:
             return
         self.recorder.hedged(first.arm)

@@ -58,8 +58,12 @@ class ServedArm:
         self.mirrors = 0
         self._turn = 0
 
-    def replica(self) -> Replica | None:
-        """The next replica in turn, passing over those that rest, unless all do."""
+    def replica(self, besides: Replica | None = None) -> Replica | None:
+        """The next replica in turn, passing over those that rest, unless all do.
+
+        Args:
+            besides: one that was asked already, passed over where there is another.
+        """
         count = len(self.replicas)
         if count == 0:
             return None
@@ -68,9 +72,10 @@ class ServedArm:
         now = monotonic()
         for _ in range(count):
             self._turn = (self._turn + 1) % count
-            if self.replicas[self._turn].resting_until <= now:
-                break
-        return self.replicas[self._turn]
+            found = self.replicas[self._turn]
+            if found.resting_until <= now and found is not besides:
+                return found
+        return found if found is not besides else self.replicas[self._turn - 1]
 
 
 class Place(NamedTuple):

@@ -76,6 +76,9 @@ class Node:
             (self.process.kill if kill else self.process.terminate)()
             self.process.wait(60)
             self.process = None
+            # Its containerd ends a moment later; an engine started before would wait for it.
+            pid = (self.folder / "exec/containerd/containerd.pid").read_text()
+            until(lambda: not _command(Path("/proc") / pid), 30, "the end of containerd")
 
     def lose(self) -> None:
         """Cut the node off and end all that runs on it, as a power failure does."""
@@ -86,17 +89,21 @@ class Node:
     def end_containers(self) -> None:
         """End containerd and what it supervises: all processes whose command names the folder."""
         for proc in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (proc / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if str(self.folder) in command and int(proc.name) != os.getpid():
+            if str(self.folder) in _command(proc) and int(proc.name) != os.getpid():
                 _end_tree(int(proc.name))
 
     def load(self, archive: Path) -> None:
         """Load an image's archive."""
         with connected(self.address) as engine, archive.open("rb") as stream:
             engine.images.load(stream)
+
+
+def _command(proc: Path) -> str:
+    """The command line of a process; nothing once it has ended."""
+    try:
+        return (proc / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _end_tree(pid: int) -> None:
@@ -113,6 +120,16 @@ def _end_tree(pid: int) -> None:
 def run(*command: str) -> None:
     """Run a command to its end; it must succeed."""
     subprocess.run(command, check=True, capture_output=True)
+
+
+def swarm(manager: Node, *workers: Node) -> None:
+    """Make one swarm of nodes."""
+    with connected(manager.address) as one:
+        one.swarm.init(advertise_addr=manager.ip, listen_addr=manager.ip)
+        token = one.swarm.attrs["JoinTokens"]["Worker"]
+    for node in workers:
+        with connected(node.address) as engine:
+            engine.swarm.join([manager.ip], token, advertise_addr=node.ip, listen_addr=node.ip)
 
 
 @contextmanager
@@ -149,7 +166,7 @@ def _node(number: int, options: Sequence[str]) -> Iterator[Node]:
         run(*inside, "link", "set", "lo", "up")
         run(*inside, "route", "add", "default", "via", HERE)
         undo.callback(node.end_containers)
-        undo.callback(node.end)
+        undo.callback(node.end, kill=True)  # nothing of it is kept
         node.start()
         yield node
 

@@ -1,4 +1,7 @@
-"""The swarm runtime on two real engines, each as on a machine of its own; then one is lost."""
+"""The swarm runtime on two real engines, each as on a machine of its own.
+
+What users notice when one of them is lost is in flows/test_lost_engines.py.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from containers import Cargo, load_cargo, require_engine
-from engines import Node, nodes
-from real_prefect import until
+from engines import Node, nodes, swarm
 
 from slipway.conformance.runtime import LAWS, LIMITS, Trial
 from slipway.engine import connected
@@ -48,10 +50,7 @@ def fleet(cargo: Cargo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
             with (folder / name.replace("/", "-")).open("wb") as file:
                 file.writelines(engine.images.get(name).save(named=True))
     with nodes(2) as (manager, worker):
-        with connected(manager.address) as one, connected(worker.address) as two:
-            one.swarm.init(advertise_addr=manager.ip, listen_addr=manager.ip)
-            token = one.swarm.attrs["JoinTokens"]["Worker"]
-            two.swarm.join([manager.ip], token, advertise_addr=worker.ip, listen_addr=worker.ip)
+        swarm(manager, worker)
         for node in (manager, worker):
             for archive in sorted(folder.iterdir()):
                 node.load(archive)
@@ -88,21 +87,3 @@ def test_an_engine_in_no_swarm_is_told(cargo: Cargo, tmp_path: Path) -> None:
     """An engine that manages no swarm is one clear error."""
     with pytest.raises(RuntimeFailure, match="not a swarm manager"):
         SwarmRuntime(tmp_path).start(cargo.one, 1, LIMITS)
-
-
-def test_replicas_are_spread_and_a_lost_node_is_made_up_for(
-    runtime: SwarmRuntime, fleet: Fleet, cargo: Cargo
-) -> None:
-    """One replica on each node; when one node is lost, its replica runs on the other."""
-    endpoints = runtime.start(cargo.one, 2, LIMITS)
-    assert {e.partition(":")[0] for e in endpoints} == {fleet.manager.ip, fleet.worker.ip}
-    fleet.worker.lose()
-    until(lambda: _all_on(runtime, cargo, fleet.manager), 60, "both on the node that is left")
-    (left,) = runtime.list().values()
-    assert all(map(runtime.probe, left))
-    assert runtime.start(cargo.one, 2, LIMITS) == left
-
-
-def _all_on(runtime: SwarmRuntime, cargo: Cargo, node: Node) -> bool:
-    found = runtime.list().get(cargo.one.id, ())
-    return len(found) == 2 and all(e.startswith(f"{node.ip}:") for e in found)
