@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,8 +17,10 @@ from slipway.release import short
 from slipway.rollout import ModelState, fold
 from slipway.runtimes import in_use, resolve
 from slipway.stores import existing_ledger
-from slipway.stores.sql_ledger import SqlLedger
 from slipway.terms import Terms
+
+if TYPE_CHECKING:
+    from slipway.stores.sql_ledger import SqlLedger
 
 
 def states(store: SqlLedger) -> dict[str, ModelState]:

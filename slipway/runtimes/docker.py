@@ -25,6 +25,7 @@ LOOPBACK = "127.0.0.1"
 LOG_LINES = 200
 _STOP_SECONDS = 10
 _MORE_PORTS = 5
+_IN_USE, _GONE = 403, 404
 _TAKEN = ("port is already allocated", "address already in use")
 _ENDED = ("exited", "dead")
 
@@ -89,6 +90,7 @@ class DockerRuntime:
                     each.remove(force=True)
                 except NotFound:  # another process was first
                     continue
+            self._drop_network(engine)
 
     def list(self) -> Mapping[str, tuple[str, ...]]:
         """Release id to the endpoints of containers that run."""
@@ -148,6 +150,22 @@ class DockerRuntime:
                 if error.status_code != 409:  # else another process was first
                     raise
         return own
+
+    def _drop_network(self, engine: DockerClient) -> None:
+        """Remove our own network, once nothing is on it."""
+        from docker.errors import APIError
+
+        mine = {"label": f"{HOME}={self._scope}"}
+        if not engine.api.containers(all=True, filters=mine):
+            for network in engine.networks.list(filters=mine):
+                try:
+                    network.remove()
+                except APIError as error:
+                    if error.status_code not in (
+                        _IN_USE,
+                        _GONE,
+                    ):  # by a start meanwhile, or already
+                        raise
 
     def _ensure(
         self,

@@ -37,10 +37,10 @@ def runtime(cargo: Cargo, tmp_path: Path) -> Iterator[DockerRuntime]:
     yield made
     for release in made.list():
         made.stop(release)
+    made.stop(cargo.one.id)
     assert _left(made) == []
     with connected() as engine:
-        for network in engine.networks.list(filters={"label": f"slipway.home={made._scope}"}):
-            network.remove()
+        assert engine.networks.list(filters={"label": f"slipway.home={made._scope}"}) == []
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

@@ -22,6 +22,7 @@ from slipway.engine import connected
 from slipway.ledger import Draft, head
 from slipway.lifecycle import Event
 from slipway.rollout import Step, open_rollout, take
+from slipway.running import stop_all
 from slipway.terms import Terms
 from slipway.testing import plan
 from tasks.record import state_of
@@ -104,7 +105,7 @@ def test_users_notice_no_lost_engine_and_no_lost_container(
 
     assert bench.press("rollback", model=MODEL, reason="no", actor="t").code == 1
     assert bench.slipway("logs", MODEL).out.count("answers at") == 2
-    assert bench.slipway("stop").code == 0
+    stop_all(bench.home)
     with connected(node.address) as engine:
         assert engine.containers.list(all=True) == []
 
@@ -156,7 +157,7 @@ def test_users_notice_no_lost_node(bench: Workplace, cargo: Cargo, archive: Path
             until(lambda: users.answers > seen + 100, 30, "answers after the move")
         assert users.faults == []
         assert bench.events("flights") == ["opened", "promoted", "opened", "started"]
-        assert bench.slipway("stop").code == 0
+        stop_all(bench.home)
 
 
 def launched(place: Workplace, cargo: Cargo, manager: Node) -> None:
