@@ -23,6 +23,7 @@ from slipway.ledger import Draft, head
 from slipway.lifecycle import Event
 from slipway.rollout import Step, open_rollout, take
 from slipway.running import stop_all
+from slipway.runtimes.swarm import SwarmRuntime
 from slipway.terms import Terms
 from slipway.testing import plan
 from tasks.record import state_of
@@ -157,7 +158,9 @@ def test_users_notice_no_lost_node(bench: Workplace, cargo: Cargo, archive: Path
             until(lambda: users.answers > seen + 100, 30, "answers after the move")
         assert users.faults == []
         assert bench.events("flights") == ["opened", "promoted", "opened", "started"]
-        stop_all(bench.home)
+        runs = SwarmRuntime(bench.home.run / "swarm", engine=manager.address)
+        for release in runs.list():
+            runs.stop(release)
 
 
 def launched(place: Workplace, cargo: Cargo, manager: Node) -> None:
