@@ -21,7 +21,13 @@ LOG_LINES = 200
 SCRATCH = "/tmp"  # noqa: S108  the container's own
 _SECOND = 1_000_000_000  # in the engine's unit
 # The image's own check, more often: the swarm counts a replica as running once it has passed.
-_HEALTH = {"Interval": _SECOND, "Timeout": 3 * _SECOND, "StartPeriod": 30 * _SECOND, "Retries": 3}
+# Patiently: a swarm ends what fails it, and a loaded node answers late.
+_HEALTH = {
+    "Interval": 3 * _SECOND,
+    "Timeout": 10 * _SECOND,
+    "StartPeriod": 30 * _SECOND,
+    "Retries": 6,
+}
 _BAD = ("failed", "rejected")
 Row = Mapping[str, Any]
 

@@ -1,7 +1,4 @@
-"""The swarm runtime on two real engines, each as on a machine of its own.
-
-What users notice when one of them is lost is in flows/test_lost_engines.py.
-"""
+"""The swarm runtime on two real engines, each as on a machine of its own; then one is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 from containers import Cargo, load_cargo, require_engine
 from engines import Node, nodes, swarm
+from real_prefect import until
 
 from slipway.conformance.runtime import LAWS, LIMITS, Trial
 from slipway.engine import connected
@@ -87,3 +85,21 @@ def test_an_engine_in_no_swarm_is_told(cargo: Cargo, tmp_path: Path) -> None:
     """An engine that manages no swarm is one clear error."""
     with pytest.raises(RuntimeFailure, match="not a swarm manager"):
         SwarmRuntime(tmp_path).start(cargo.one, 1, LIMITS)
+
+
+def test_replicas_are_spread_and_a_lost_node_is_made_up_for(
+    runtime: SwarmRuntime, fleet: Fleet, cargo: Cargo
+) -> None:
+    """One replica on each node; when one node is lost, its replica runs on the other."""
+    endpoints = runtime.start(cargo.one, 2, LIMITS)
+    assert {e.partition(":")[0] for e in endpoints} == {fleet.manager.ip, fleet.worker.ip}
+    fleet.worker.lose()
+    until(lambda: _all_on(runtime, cargo, fleet.manager), 90, "both on the node that is left")
+    (left,) = runtime.list().values()
+    assert all(map(runtime.probe, left))
+    assert runtime.start(cargo.one, 2, LIMITS) == left
+
+
+def _all_on(runtime: SwarmRuntime, cargo: Cargo, node: Node) -> bool:
+    found = runtime.list().get(cargo.one.id, ())
+    return len(found) == 2 and all(e.startswith(f"{node.ip}:") for e in found)
