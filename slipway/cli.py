@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 ACTOR = click.option("--actor", default="", help="Who asks for it, for the ledger.")
 HEAVY = {
-    "judge": "slipway.judge:command",
-    "key": "slipway.verifying:key",
-    "logs": "slipway.running:logs",
-    "render": "slipway.running:render",
-    "stop": "slipway.running:stop",
-    "verify": "slipway.verifying:verify",
+    "judge": ("slipway.judge:command", "Judge the arms in OBSERVATIONS by their gates."),
+    "key": ("slipway.verifying:key", "Make a key that signs releases."),
+    "logs": ("slipway.running:logs", "The last lines of the replicas of MODEL, or of one RELEASE."),
+    "render": ("slipway.running:render", "Print what a runtime would make, for GitOps."),
+    "stop": ("slipway.running:stop", "End what runs for this home."),
+    "verify": ("slipway.verifying:verify", "Find what was changed, in the ledger or in a RELEASE."),
 }
+"""Commands whose modules are slow to import: where each is, and what ``--help`` says of it."""
 
 
 class Lazy(click.Group):
-    """A group with commands that live in modules too heavy to import for ``--help``."""
+    """A group that imports its heavy commands when they are called, and not for ``--help``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name, in order."""
@@ -44,10 +45,17 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of a name; a heavy one is imported now."""
         if name in HEAVY:
-            module, _, attribute = HEAVY[name].partition(":")
+            module, _, attribute = HEAVY[name][0].partition(":")
             found: click.Command = getattr(importlib.import_module(module), attribute)
             return found
         return super().get_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, each with its sentence."""
+        light = {n: c.get_short_help_str(limit=65) for n, c in self.commands.items()}
+        told = light | {name: text for name, (_, text) in HEAVY.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(told.items()))
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
