@@ -26,10 +26,9 @@ def test_every_heavy_command_is_there() -> None:
     """What ``--help`` names by text can be imported, and has help of its own."""
     import click
 
-    from slipway.cli import HEAVY as named
-    from slipway.cli import cli
+    from slipway import cli
 
-    for name in named:
-        command = cli.get_command(click.Context(cli), name)
+    for name in cli.HEAVY:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
         assert command is not None
         assert command.get_short_help_str()
