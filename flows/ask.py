@@ -1,0 +1,52 @@
+"""A person's word in the Prefect UI: a run that waits there until somebody decides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow, pause_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from flows.approve import approve
+from flows.rollback import rollback
+from slipway.home import Home
+from slipway.release import short
+from tasks.record import state_of
+
+
+class Decision(RunInput):
+    """What the person is asked."""
+
+    decision: Literal["promote", "go on", "roll back"] = Field(
+        description="Give everyone the release, let its rollout go on under the judge, or end it."
+    )
+    reason: str = Field(min_length=3, description="Why, in one sentence, for the ledger.")
+    who: str = Field(min_length=1, description="Who decides it, for the ledger.")
+
+
+@flow(name="ask", flow_run_name="ask {model}")
+def ask(model: str, wait_seconds: int = 86_400) -> str:
+    """Ask a person what shall become of the release that is held, and do it.
+
+    The run pauses in the Prefect UI; its Resume button shows the question. Meanwhile the scheduled
+    'advance' renews the lease; if nobody answers, the rollout stays held.
+
+    Args:
+        model: The model's name, as in its slipway.yaml.
+        wait_seconds: How long the question stays open.
+    """
+    state = state_of(Home.of(), model)
+    if state.rollout is None or not state.rollout.held or state.last is None:
+        return f"{model} is {state.state}: nothing is held for a decision"
+    question = (
+        f"**{model}**: release `{short(state.rollout.release)}` is held at "
+        f"{100 * state.rollout.share:g} % of users.\n\n{state.last.reason}\n\n"
+        f"`slipway why {model}` tells the evidence."
+    )
+    said = pause_flow_run(
+        wait_for_input=Decision.with_initial_data(description=question), timeout=wait_seconds
+    )
+    if said.decision == "roll back":
+        return rollback(model, said.reason, actor=said.who)
+    return approve(model, said.reason, go_on=said.decision == "go on", actor=said.who)
