@@ -14,13 +14,14 @@ from slipway.ledger import head
 from slipway.stores.sql_ledger import SqlLedger, open_ledger
 from slipway.testing import draft, release, table
 
-FORK = multiprocessing.get_context("fork")
+# Not "fork": what the tests before have loaded (DuckDB, Arrow) does not survive it.
+SPAWN = multiprocessing.get_context("spawn")
 NewLedger = Callable[[], str]
 
 
 def run_all(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
     """Run a function in one process per tuple of arguments; their exit codes."""
-    processes = [FORK.Process(target=work, args=each) for each in arguments]
+    processes = [SPAWN.Process(target=work, args=each) for each in arguments]
     for process in processes:
         process.start()
     for process in processes:
@@ -33,19 +34,19 @@ def race(url: str, name: str, rounds: int, barrier: Any, winners: Any) -> None:
     store = open_ledger(url)
     for _ in range(rounds):
         expect = head(store.entries("flights"))
-        barrier.wait()
+        barrier.wait(60)
         try:
             store.append(draft(actor=name), expect=expect)
             winners.put(name)
         except LedgerConflict:
             pass  # the other process was first: exactly what is counted
-        barrier.wait()
+        barrier.wait(60)
 
 
 def test_of_two_processes_exactly_one_wins_each_place(new_ledger: NewLedger) -> None:
     """Both decided on the same head: one entry is written, the other writer is told."""
     url, rounds = new_ledger(), 10
-    barrier, winners = FORK.Barrier(2), FORK.Queue()
+    barrier, winners = SPAWN.Barrier(2), SPAWN.Queue()
     exits = run_all(race, [(url, name, rounds, barrier, winners) for name in ("one", "two")])
     assert exits == [0, 0]
     assert sum(1 for _ in range(rounds) if winners.get(timeout=5)) == rounds
@@ -57,13 +58,13 @@ def test_of_two_processes_exactly_one_wins_each_place(new_ledger: NewLedger) -> 
 
 def open_and_append(url: str, name: str, barrier: Any) -> None:
     """Open a new ledger at the same moment as others, and use it."""
-    barrier.wait()
+    barrier.wait(60)
     open_ledger(url).append(draft(name), expect=head([]))
 
 
 def test_several_processes_may_open_a_new_ledger_at_once(new_ledger: NewLedger) -> None:
     """A release and a gateway that start together both find the tables, whoever makes them."""
-    url, barrier = new_ledger(), FORK.Barrier(4)
+    url, barrier = new_ledger(), SPAWN.Barrier(4)
     names = ["a", "b", "c", "d"]
     assert run_all(open_and_append, [(url, name, barrier) for name in names]) == [0, 0, 0, 0]
     assert open_ledger(url).models() == tuple(names)
@@ -80,8 +81,8 @@ def test_a_lock_is_refused_while_held_and_freed_when_its_holder_is_killed(
     new_ledger: NewLedger,
 ) -> None:
     """Busy while another process lives; free at once after SIGKILL, with nobody to clean up."""
-    url, said = new_ledger(), FORK.Event()
-    holder = FORK.Process(target=hold, args=(url, said))
+    url, said = new_ledger(), SPAWN.Event()
+    holder = SPAWN.Process(target=hold, args=(url, said))
     holder.start()
     try:
         assert said.wait(30)
