@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 ACKNOWLEDGE_SECONDS = 5.0
 RESTART_SECONDS = 0.5
+FORGET_SECONDS = 3600.0
+"""How often the log is looked through for rows that are kept no longer."""
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Supervisor:
         self._store: LedgerStore | None = None
         self._failing = self._stopping = False
         self._restart_at: dict[int, float] = dict.fromkeys(range(workers), 0.0)
-        self._compacted = time.monotonic()
+        self._compacted = self._forgot = time.monotonic()
         self._compaction: subprocess.Popen[bytes] | None = None
         self._metrics = Metrics(common.metrics, workers)  # the region after the workers' own
 
@@ -217,9 +219,14 @@ class Supervisor:
         if not self._compact_seconds or now - self._compacted < self._compact_seconds:
             return
         self._compacted = now
-        if needs_compaction(self._common.log_folder):
+        kept = keep_days(self._routes)
+        forget = bool(kept) and now - self._forgot >= FORGET_SECONDS
+        if forget or needs_compaction(self._common.log_folder):
+            self._forgot = now if forget else self._forgot
             command = [sys.executable, "-m", "slipway.stores.inference_log", "compact"]
-            self._compaction = subprocess.Popen([*command, str(self._common.log_folder)])
+            command += [str(self._common.log_folder)]
+            command += [f"{model}={days:g}" for model, days in kept.items()] if forget else []
+            self._compaction = subprocess.Popen(command)
 
     # The end.
 
@@ -249,6 +256,12 @@ class Supervisor:
         if self._compaction is not None:
             self._compaction.wait()
         return max(map(abs, codes), default=0)
+
+
+def keep_days(routes: Mapping[str, Route]) -> dict[str, float]:
+    """How many days each model's rows are kept, for those that do not keep them for ever."""
+    found = {m: r.table.policy.get("log", {}).get("keep_days") for m, r in routes.items()}
+    return {model: float(days) for model, days in found.items() if days is not None}
 
 
 def _until(route: Route) -> float:

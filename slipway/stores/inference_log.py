@@ -244,12 +244,22 @@ def _compact_one(
 
 
 def main(arguments: list[str]) -> int:
-    """``compact DIR``: one round of compaction."""
-    if len(arguments) != 2 or arguments[0] != "compact":
-        sys.stderr.write("usage: python -m slipway.stores.inference_log compact DIR\n")
+    """``compact DIR [MODEL=DAYS ...]``: one round of compaction, and of forgetting what is old."""
+    from slipway.stores.retention import prune
+
+    try:
+        (verb, folder, *kept) = arguments
+        keep_days = {model: float(days) for model, days in (k.split("=") for k in kept)}
+    except ValueError:
+        verb = ""
+    if verb != "compact":
+        sys.stderr.write(
+            "usage: python -m slipway.stores.inference_log compact DIR [MODEL=DAYS ...]\n"
+        )
         return 2
-    turned = compact(Path(arguments[1]), time.time())
-    sys.stdout.write(f"{turned} segments compacted\n")
+    now = time.time()
+    turned, forgotten = compact(Path(folder), now), prune(Path(folder), keep_days, now)
+    sys.stdout.write(f"{turned} segments compacted, {forgotten} files without what was old\n")
     return 0
 
 
