@@ -57,7 +57,13 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
 def tick(home: Home, model: str) -> ModelState:
     """Read the world, decide, write the world. Killed anywhere, the next one goes on."""
     keep_gateway(home)
-    state = state_of(home, model)
+    try:
+        return _tick(home, state_of(home, model))
+    except LedgerConflict:  # another controller, or a person, was first: the next tick goes on
+        return state_of(home, model)
+
+
+def _tick(home: Home, state: ModelState) -> ModelState:
     if state.rollout is None:
         keep_up(home, state)
         state = _look_back(home, state, time.time())
@@ -65,14 +71,10 @@ def tick(home: Home, model: str) -> ModelState:
         return state
     broken, now = settle(home, state), time.time()
     judge = partial(observe, home, state, now)
-    step, verdict = decide(state, lease_of(home, model), judge, now, broken)
+    step, verdict = decide(state, lease_of(home, state.model), judge, now, broken)
     if step.event is not None:
-        draft = take(state, step, now=now, actor=RULE, verdict=verdict)
-        try:
-            record(home, state, draft)
-        except LedgerConflict:  # another controller was first: the next tick goes on from there
-            return state_of(home, model)
-        state = state_of(home, model)
+        record(home, state, take(state, step, now=now, actor=RULE, verdict=verdict))
+        state = state_of(home, state.model)
     renew(home, state)
     settle(home, state)
     return state
