@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from slipway.errors import Refused, RuntimeFailure
 from slipway.release import Column, canonical, digest, digest_file
+from slipway.sealed import contents, walk
 from slipway.serving.manifest import NAME, Manifest
 
 if TYPE_CHECKING:
@@ -116,18 +117,13 @@ def write(
     return files
 
 
-def contents(directory: Path) -> dict[str, str]:
-    """Relative path to digest of every file of a bundle, as it lies there now."""
-    return {str(p.relative_to(directory)): digest_file(p) for p in _walk(directory)}
-
-
 def verify(directory: Path, files: Mapping[str, str]) -> tuple[str, ...]:
     """What differs between a bundle on disk and the digests it was released with.
 
     Returns:
         One sentence per file that is changed, missing or extra; empty if the bundle is whole.
     """
-    there = {str(p.relative_to(directory)): p for p in _walk(directory)}
+    there = {str(p.relative_to(directory)): p for p in walk(directory)}
     faults = [f"{name} is missing" for name in files.keys() - there.keys()]
     faults += [f"{name} does not belong to it" for name in there.keys() - files.keys()]
     faults += [
@@ -220,7 +216,7 @@ def _settle(part: Path, directory: Path, files: dict[str, str]) -> None:
                 do="name another place, or remove it if no release needs it",
             )
         return
-    for path in (*_walk(part), part):
+    for path in (*walk(part), part):
         _sync(path)
     part.rename(directory)
     _sync(directory.parent)
@@ -232,10 +228,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _walk(directory: Path) -> Iterator[Path]:
-    return (p for p in sorted(directory.rglob("*")) if p.is_symlink() or not p.is_dir())
 
 
 def _closure(names: Sequence[str]) -> set[str]:

@@ -71,15 +71,19 @@ def sealed_image(engine: DockerClient, release: Release) -> tuple[str, str]:
     Raises:
         RuntimeFailure: none was built, the engine has none, or it is another one.
     """
-    from docker.errors import APIError
+    from docker.errors import APIError, ImageNotFound
 
     reference = release.locators.get("image", "")
     if not reference:
         raise no_image(release)
     try:
-        if is_remote(reference):
+        try:
+            found = engine.images.get(reference)
+        except ImageNotFound:  # only then is the registry needed: it may be out when we are not
+            if not is_remote(reference):
+                raise
             engine.images.pull(reference)
-        found = engine.images.get(reference)
+            found = engine.images.get(reference)
     except APIError as error:
         raise RuntimeFailure(
             f"the engine does not have the image {reference}: {error.explanation}",

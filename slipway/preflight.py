@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from slipway import expectations, metrics, runtimes, signing, spec, strategies
-from slipway.errors import ExpectationError, UsageError
+from slipway.errors import ExpectationError, SpecError, UsageError
 from slipway.expectations import Pack
 from slipway.gates import Gates, parse
+from slipway.image import recipe
 from slipway.review import labelled
 from slipway.spec import Spec
 
@@ -39,6 +40,8 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, 
     metrics.measures(gates)
     _fit(declared, gates, pack)
     strategies.resolve(declared.rollout.strategy)
+    if declared.image.build != "never":
+        _require_image(declared)
     chosen = declared.runtime
     runtimes.resolve("docker" if chosen.kind == "auto" else chosen.kind, Path(), chosen.options)
     return declared, pack
@@ -80,3 +83,19 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             where=where,
             do="launch with 'rollout.strategy: shadow', or remove them",
         )
+
+
+def _require_image(declared: Spec) -> None:
+    """Refuse at once what could be no image, rather than after the training.
+
+    Raises:
+        SpecError: the model's name cannot name an image, or the template cannot be used.
+    """
+    if not recipe.NAME.fullmatch(declared.model):
+        raise SpecError(
+            f"the model's name '{declared.model}' cannot name an image",
+            where="model",
+            do=recipe.NAMING,
+        )
+    template = declared.folder / declared.image.dockerfile if declared.image.dockerfile else None
+    recipe.dockerfile(declared.image.base, template)

@@ -21,6 +21,10 @@ from slipway.release import Bundle, digest, short
 TEMPLATE = Path(__file__).parents[1] / "templates" / "Dockerfile"
 PLACEHOLDER = re.compile(r"@\{(\w*)\}")  # a Dockerfile is full of $ and of braces
 NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*")
+NAMING = (
+    "use lower-case letters and digits, with single dots, dashes or underscores between them, or "
+    "set 'image.build: never'"
+)
 LABEL = "slipway.recipe"
 
 # Docker itself passes these to RUN and keeps them out of the image and of the cache's keys.
@@ -68,8 +72,7 @@ class Recipe:
             raise RuntimeFailure(
                 f"the model's name '{self.model}' cannot name an image",
                 where="model",
-                do="use lower-case letters and digits, with single dots, dashes or underscores "
-                "between them, or set 'image.build: never'",
+                do=NAMING,
             )
         return f"slipway/{self.model}:{short(self.bundle.digest)}-{short(self.digest)}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slipway.daemon import Daemon, answers
 from slipway.release import Release, short
+from slipway.sealed import require_released
 from slipway.terms import Limits
 
 
@@ -31,13 +32,15 @@ class ProcessRuntime:
             Their ``host:port``, in the order of their numbers.
 
         Raises:
-            RuntimeFailure: a replica ended or did not answer in time; those that this call
-                started are stopped again.
+            RuntimeFailure: the bundle is not the one that was released, or a replica ended or did
+                not answer in time; those that this call started are stopped again.
         """
+        bundle = Path(release.locators["bundle"])
+        require_released(bundle, release)
         home = self.folder / short(release.id)
         home.mkdir(parents=True, exist_ok=True)
         (home / "release").write_text(release.id)
-        command = [sys.executable, "-P", str(Path(release.locators["bundle"]) / "serve.py")]
+        command = [sys.executable, "-P", str(bundle / "serve.py")]
         command += ["--host", "127.0.0.1", "--port", "0"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         daemons = [self._daemon(home, number) for number in range(replicas)]

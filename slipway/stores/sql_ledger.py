@@ -10,6 +10,8 @@ import fcntl
 import json
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from slipway.lifecycle import Event
 from slipway.release import PREFIX, Release, canonical, digest, short
 from slipway.routing import Lease, Route, RouteTable
 
+BUSY_SECONDS = 10.0
 META = sa.MetaData()
 
 ENTRIES = sa.Table(
@@ -124,14 +127,31 @@ def _tune_sqlite(engine: sa.Engine) -> None:
         # The driver must not open transactions on its own: "begin" below takes the write lock
         # first, so that two writers wait for each other instead of failing half-way.
         connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout = 10000")
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         write = connection.get_execution_options().get("slipway_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _use_wal(connection: Any) -> None:
+    """Have the database write ahead, which it remembers from then on.
+
+    While another process makes the same change to a new database, SQLite answers "locked" at once
+    and does not wait for it: so we do.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)  # between two tries; the condition is the database's answer
 
 
 class SqlLedger:

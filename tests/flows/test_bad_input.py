@@ -59,6 +59,9 @@ EARLY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"expectations": "expectations/changed_rows"},
         ("the fixed dataset was changed", "sha256:"),
     ),
+    "no image's name": (
+        {"model": "press-", "image.build": "auto"}, ("'press-' cannot name an image", "image.build")
+    ),
     "no pack": ({"expectations": "expectations/none"}, ("lacks suite.json",)),
 }  # fmt: skip
 
@@ -132,12 +135,21 @@ def test_a_full_disk_is_told_and_leaves_no_bundle(untouched: Workplace) -> None:
     _refused(done, "the bundle cannot be written: File too large", "make room on the disk")
 
 
-def test_a_replica_that_answers_otherwise_is_refused(released: Workplace) -> None:
-    """What serves is asked before a route may name it; one that fails is stopped again."""
+@pytest.mark.parametrize(
+    ("action", "c", "said"),
+    [
+        ("swap", 0.02, ("is not the one that was released",)),
+        ("doubt", 0.04, ("a replica failed its probe", "differ from the trained model's")),
+    ],
+)
+def test_what_is_not_what_was_validated_is_refused(
+    released: Workplace, action: str, c: float, said: tuple[str, ...]
+) -> None:
+    """Its bytes are held against the release, its answers against the model; nothing stays."""
     heads, running = released.heads(), released.processes()
-    asked = released.asked(trainer__params={"c": 0.02})
-    done = released.strike("swap", "before:flows.release.open_for", "release", **asked)
-    _refused(done, "a replica failed its probe", "differ from the trained model's")
+    asked = released.asked(trainer__params={"c": c})
+    done = released.strike(action, "before:flows.release.open_for", "release", **asked)
+    _refused(done, *said)
     assert released.processes() == running
     assert released.heads() == heads
 

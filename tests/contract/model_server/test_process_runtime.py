@@ -1,6 +1,7 @@
 """The process runtime keeps the laws with a real bundle, and replaces what died."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,21 +14,24 @@ from slipway.conformance.runtime import LAWS, LIMITS, Trial
 from slipway.errors import RuntimeFailure
 from slipway.release import Release
 from slipway.runtimes.process import ProcessRuntime
+from slipway.sealed import digest_of
 from slipway.testing import release
 
 
 @pytest.fixture
-def broken(tmp_path: Path) -> Path:
+def broken(bundles: dict[str, Any], tmp_path: Path) -> Path:
     """A bundle whose server ends before it answers, and says why."""
     folder = tmp_path / "broken"
-    folder.mkdir()
+    shutil.copytree(bundles["onnx"].path, folder)
     (folder / "serve.py").write_text("raise SystemExit('the model file is gone')\n")
     return folder
 
 
-def serves(name: str, bundle: object) -> Release:
+def serves(name: str, bundle: Path) -> Release:
     """A release whose bundle lies there."""
-    return replace(release(name), locators={"bundle": str(bundle)})
+    plain = release(name)
+    digest = digest_of(bundle, plain.candidate)
+    return replace(plain, bundle=digest, locators={"bundle": str(bundle)})
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -64,3 +68,17 @@ def test_a_bundle_that_does_not_start_tells_its_last_lines(broken: Path, tmp_pat
         ProcessRuntime(tmp_path / "run").start(serves("broken", broken), 1, LIMITS)
     assert Path(caught.value.where).exists()
     assert caught.value.do
+
+
+def test_a_bundle_that_was_tampered_with_is_not_run(
+    bundles: dict[str, Any], tmp_path: Path
+) -> None:
+    """One more line in its server, and nothing of it is started, nor started again."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundles["onnx"].path, copy)
+    runtime, one = ProcessRuntime(tmp_path / "run"), serves("one", copy)
+    with (copy / "serve.py").open("a") as script:
+        script.write("# harmless, surely\n")
+    with pytest.raises(RuntimeFailure, match="is not the one that was released"):
+        runtime.start(one, 1, LIMITS)
+    assert dict(runtime.list()) == {}
