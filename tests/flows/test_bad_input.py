@@ -60,7 +60,8 @@ EARLY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("the fixed dataset was changed", "sha256:"),
     ),
     "no image's name": (
-        {"model": "press-", "image.build": "auto"}, ("'press-' cannot name an image", "image.build")
+        {"model": "press-", "expectations": "expectations/press", "image.build": "auto"},
+        ("'press-' cannot name an image", "image.build"),
     ),
     "no pack": ({"expectations": "expectations/none"}, ("lacks suite.json",)),
 }  # fmt: skip
