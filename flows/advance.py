@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from slipway.controller import decide, review_due, to_return
 from slipway.errors import LedgerConflict, Refused
@@ -19,6 +19,7 @@ from tasks.register import crown
 from tasks.serve import keep_gateway, keep_up, settle, stand_by
 
 RULE = "judge"
+TELL_SECONDS = 30.0
 
 
 @flow(name="advance", flow_run_name="advance {model}")
@@ -54,16 +55,20 @@ def _tick_each(home: Home, models: Sequence[str]) -> list[ModelState]:
     return states
 
 
-def tick(home: Home, model: str) -> ModelState:
-    """Read the world, decide, write the world. Killed anywhere, the next one goes on."""
+def tick(home: Home, model: str, wait: Callable[[str], None] = lambda _: None) -> ModelState:
+    """Read the world, decide, write the world. Killed anywhere, the next one goes on.
+
+    Args:
+        wait: is told why nothing was decided, where that is so.
+    """
     keep_gateway(home)
     try:
-        return _tick(home, state_of(home, model))
+        return _tick(home, state_of(home, model), wait)
     except LedgerConflict:  # another controller, or a person, was first: the next tick goes on
         return state_of(home, model)
 
 
-def _tick(home: Home, state: ModelState) -> ModelState:
+def _tick(home: Home, state: ModelState, wait: Callable[[str], None]) -> ModelState:
     if state.rollout is None:
         keep_up(home, state)
         state = _look_back(home, state, time.time())
@@ -75,6 +80,8 @@ def _tick(home: Home, state: ModelState) -> ModelState:
     if step.event is not None:
         record(home, state, take(state, step, now=now, actor=RULE, verdict=verdict))
         state = state_of(home, state.model)
+    else:
+        wait(step.reason)
     renew(home, state)
     settle(home, state)
     return state
@@ -97,10 +104,29 @@ def _look_back(home: Home, state: ModelState, now: float) -> ModelState:
     return state
 
 
+class Waiting:
+    """Tells a person, every half a minute, what a rollout waits for."""
+
+    def __init__(self, model: str) -> None:
+        self.model, self.told = model, time.monotonic()
+
+    def __call__(self, reason: str) -> None:
+        """Nothing was decided, for this reason."""
+        if time.monotonic() - self.told >= TELL_SECONDS:
+            self.told = time.monotonic()
+            get_run_logger().info(
+                "waiting: %s (Ctrl-C leaves the rollout open, and its users go back to stable when "
+                "the lease ends; 'slipway advance %s' goes on)",
+                reason,
+                self.model,
+            )
+
+
 def see_through(home: Home, model: str, release_id: str, tick_seconds: float) -> str:
     """Tick until the rollout of a release is closed. Returns how it ended, in a sentence."""
+    waiting = Waiting(model)
     while True:
-        state = tick(home, model)
+        state = tick(home, model, waiting)
         if state.rollout is None or state.rollout.release != release_id:
             break
         time.sleep(tick_seconds)

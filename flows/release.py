@@ -54,12 +54,14 @@ def release(
     home = Home.of()
     path, commit = checkout(home, repository, commit, Path(spec))
     declared, pack = preflight.read(path, overrides)
+    before = state_of(home, declared.model).stable
     release_id = build(home, declared, pack, commit, actor)
     if wait:
         told = see_through(home, declared.model, release_id, declared.rollout.tick_seconds)
         if state_of(home, declared.model).stable != release_id:
             raise RolloutError(told, do=f"see 'slipway why {declared.model}'")
-        return told
+        unchanged = f"{declared.model} {short(release_id)}: nothing has changed, it is live already"
+        return unchanged if release_id == before else told
     return f"{short(release_id)} is open; 'advance' takes it on"
 
 

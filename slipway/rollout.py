@@ -273,7 +273,17 @@ def _require(state: ModelState) -> Rollout:
 def _draft(
     state: ModelState, event: Event, now: float, actor: str, reason: str, **body: Any
 ) -> Draft:
-    """A draft that the lifecycle allows, never earlier than the entry before it."""
+    """A draft that the lifecycle allows and that says why, never earlier than the entry before.
+
+    Raises:
+        RolloutError: the event cannot happen now, or there is no reason for it.
+    """
+    if not reason.strip():
+        raise RolloutError(
+            f"no reason is given for '{event}'",
+            where=state.model,
+            do="say why, in one sentence: the ledger keeps it for whoever asks later",
+        )
     step(state.state, event)
     at = max(now, state.last.at) if state.last else now
     body["way_back"] = _way_back(state, event)

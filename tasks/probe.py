@@ -47,8 +47,8 @@ def probe(home: Home, spec: Spec, pack: Pack, candidate: Candidate, made: Releas
         raise _refused("none is placed", short(made.id))
     gap, p99 = max(t[0] for t in told), max(t[1] for t in told)
     get_run_logger().info(
-        "%d replicas answered %d sample rows within %.1e, p99 %.1f ms",
-        len(told),
+        "%s answered %d sample rows within %.1e, p99 %.1f ms",
+        "1 replica" if len(told) == 1 else f"{len(told)} replicas",
         len(rows),
         gap,
         p99,

@@ -258,7 +258,8 @@ def way_back(
     """
     if not to and state.rollout is None and not state.past:
         raise RolloutError(
-            f"{state.model} has no earlier release to go back to",
+            f"{state.model} has no earlier release to go back to; no rollout is open, and everyone "
+            f"gets {short(state.stable)}",
             do=f"see 'slipway history {state.model}'",
         )
     target = ledger(home).manifest(to).id if to else ""

@@ -58,11 +58,10 @@ def snapshot(home: Home, spec: Spec, fixed_set: FixedSet | None) -> Snapshot:
         path=str(path),
     )
     get_run_logger().info(
-        "snapshot %s: %d rows, %s to %s, %d rows of the fixed dataset left out",
+        "snapshot %s: %d rows%s, %d rows of the fixed dataset left out",
         short(made.digest),
         made.rows,
-        made.time_from or "no time",
-        made.time_to or "no time",
+        f", {made.time_from} to {made.time_to}" if made.time_from else "",
         told["dropped"],
     )
     return made

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slipway.errors import DataError
 
@@ -31,7 +34,7 @@ def read(path: Path, kinds: Mapping[str, str], form: str = "") -> pd.DataFrame:
     try:
         if (form or path.suffix.lstrip(".")) == "parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(
+        return read_csv(
             path,
             dtype={name: "str" for name, kind in kinds.items() if kind == "text"},
             na_values={n: [""] if k == "text" else list(MISSING_NUMBER) for n, k in kinds.items()},
@@ -39,11 +42,54 @@ def read(path: Path, kinds: Mapping[str, str], form: str = "") -> pd.DataFrame:
             float_precision="round_trip",
         )
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise DataError(
-            f"the data file cannot be read: {error}",
-            where=str(path),
-            do="give a CSV file with a header line, or a Parquet file",
-        ) from error
+        raise unreadable(path, " ".join(str(error).split())) from error
+
+
+def read_csv(path: Path, **how: Any) -> pd.DataFrame:
+    """Read a CSV file whose header names each column once and whose rows have no more fields.
+
+    Left alone, pandas takes a field too many for an index, which shifts every column, and renames
+    a name that stands twice: both would be learnt from without a word.
+
+    Args:
+        how: what ``pandas.read_csv`` takes besides.
+
+    Raises:
+        DataError: it is not UTF-8, a name stands twice, or a row has more fields than the header.
+        ValueError, OSError: as pandas raises them otherwise.
+    """
+    import pandas as pd
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file), [])
+        twice = sorted({repr(name) for name in header if header.count(name) > 1})
+        if twice:
+            told = f"the header names {', '.join(twice)} twice"
+            raise DataError(told, where=str(path), do="give each column a name of its own")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            rows: pd.DataFrame = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **how)
+            return rows
+    except UnicodeDecodeError as error:
+        raise unreadable(path, "it is not text in UTF-8", "save it as UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        told = f"its rows have more fields than its header has names ({len(header)})"
+        raise unreadable(path, told, "name every column in the header line") from error
+    except pd.errors.ParserError as error:
+        if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            told = f"line {found[2]} has {found[3]} fields, and the header {found[1]}"
+            raise unreadable(path, told, "quote what holds a comma") from error
+        raise
+
+
+def unreadable(path: Path, why: str, do: str = "") -> DataError:
+    """The error of a data file that cannot be read."""
+    return DataError(
+        f"the data file cannot be read: {why}",
+        where=str(path),
+        do=do or "give a CSV file with a header line, or a Parquet file",
+    )
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slipway.child.table import MISSING_NUMBER
+from slipway.child.table import MISSING_NUMBER, read_csv, unreadable
 from slipway.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def form_of(path: Path) -> str:
     """
     do = "give a CSV file with a header line, or a Parquet file"
     if not path.is_file():
-        raise DataError("there is no such data file", where=str(path), do=do)
+        told = "the data file is a folder" if path.is_dir() else "there is no such data file"
+        raise DataError(told, where=str(path), do=do)
     if path.suffix.lower() not in FORMS:
         raise DataError(
             f"the data file's ending '{path.suffix}' is not known (allowed: {', '.join(FORMS)})",
@@ -133,13 +134,9 @@ def _read(path: Path, form: str) -> pd.DataFrame:
     try:
         if form == "parquet":
             return pd.read_parquet(path).rename(columns=str)
-        return pd.read_csv(path, dtype="str", keep_default_na=False)
+        return read_csv(path, dtype="str", keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise DataError(
-            f"the data file cannot be read: {' '.join(str(error).split())}",
-            where=str(path),
-            do="give a CSV file with a header line, or a Parquet file",
-        ) from error
+        raise unreadable(path, " ".join(str(error).split())) from error
 
 
 def _require(rows: pd.DataFrame, roles: Roles, path: Path) -> None:

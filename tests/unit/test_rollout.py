@@ -327,3 +327,12 @@ def test_a_rollback_returns_to_how_things_were_served_too() -> None:
     assert sound is not None
     assert route is not None
     assert (route.arms, route.policy) == (sound.arms, sound.policy)
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_change_without_a_reason_is_refused(reason: str) -> None:
+    """Whoever asks later must find why; a blank is no answer, from a person least of all."""
+    played = Rehearsal(plan())
+    played.release("A")
+    with pytest.raises(RolloutError, match="no reason is given for 'rolled_back'"):
+        take(played.state, Step(Event.ROLLED_BACK, reason), now=1.0, actor="anna")
