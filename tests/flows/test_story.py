@@ -72,7 +72,7 @@ def test_the_same_inputs_are_the_same_release(released: Workplace) -> None:
     stable = released.slipway("status", "--json").json["models"][0]["stable"]
     done = released.release()
     assert done.code == 0, done.err
-    assert done.out.startswith(f"{MODEL} {stable[7:19]}: promoted")
+    assert done.out.startswith(f"{MODEL} {stable[7:19]}: nothing has changed")
     assert released.heads() == heads
     assert len(_registry(released).search_model_versions(f"name = '{MODEL}'")) == versions
 
