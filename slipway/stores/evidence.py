@@ -19,6 +19,10 @@ SETTLED_SECONDS = 3.0
 surely in the log, so that none is passed over."""
 
 
+_SUMS = 2
+"""How sums are counted; kept sums of another number are not gone on from. 2: a request whose label
+comes after a look is counted once."""
+
 DRAWN = "coalesce(override, '') = '' AND fallback <> 'lease_expired'"
 """Requests whose arm the draw decided: a tester's choice, or the refuge of an expired lease, says
 nothing of the arms, and would make its unit seem to have been in two of them."""
@@ -108,7 +112,7 @@ class LogEvidence:
 
     def _attach(self, db: duckdb.DuckDBPyConnection, asked: str) -> None:
         """Attach the sums kept so far, if they are those of what is asked."""
-        identity = f"{asked} {db.execute('SELECT version()').fetchone()}"
+        identity = f"{_SUMS} {asked} {db.execute('SELECT version()').fetchone()}"
         if self._cache is None:
             db.execute("ATTACH ':memory:' AS kept")
             return

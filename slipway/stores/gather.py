@@ -78,11 +78,30 @@ class Batch:
             return f'"at" + {self.maturity!r}'
         return 'greatest("at", label_at)'
 
-    def value(self, expression: str) -> str:
+    def known(self, since: float, until: float) -> str:
+        """SQL of whether a row's values came to be known from ``since`` to ``until``."""
+        return f"{self.seen} >= {since!r} AND {self.seen} < {until!r}"
+
+    def asked(self, since: float, until: float) -> str:
+        """SQL of whether a row is to be counted as one that was asked for its values.
+
+        A request that waits for its label without a maturity is asked when it comes, and has its
+        value when its label does, which a later look may be the one to see.
+        """
+        return f'"at" >= {since!r}' if self._waits else self.known(since, until)
+
+    def value(self, expression: str, since: float, until: float) -> str:
         """An expression, where it was known in time."""
+        if self._waits:
+            known = f"label_at IS NOT NULL AND {self.known(since, until)}"
+            return f"CASE WHEN {known} THEN {expression} END"
         if self.late and self.maturity:
             return f"CASE WHEN label_at <= {self.seen} THEN {expression} END"
         return expression
+
+    @property
+    def _waits(self) -> bool:
+        return self.late == "label" and not self.maturity
 
     @property
     def size(self) -> int:
@@ -96,7 +115,10 @@ class Batch:
             f"arg_min(v{i}, seen) AS f{i}"
             for i in range(self.size)
         )
-        return f"SELECT unit, arm, count(*) AS requests{sums} FROM ({rows}) GROUP BY unit, arm"
+        return (
+            f"SELECT unit, arm, count(*) FILTER (asked) AS requests{sums} FROM ({rows}) "
+            "GROUP BY unit, arm"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +146,9 @@ class TailBatch(Batch):
             for i in range(self.size)
         )
         return (
-            f"SELECT unit, arm, requests{told} FROM (SELECT unit, arm, count(*) AS requests, "
-            f"count(v0)::DOUBLE AS n{counts}, arg_min({bits}, seen) AS f FROM ({rows}) "
-            "GROUP BY unit, arm)"
+            f"SELECT unit, arm, requests{told} FROM (SELECT unit, arm, "
+            f"count(*) FILTER (asked) AS requests, count(v0)::DOUBLE AS n{counts}, "
+            f"arg_min({bits}, seen) AS f FROM ({rows}) GROUP BY unit, arm)"
         )
 
 
@@ -210,17 +232,19 @@ class Gathering:
         )
 
     def _values(self, batch: Batch, since: float, until: float) -> str:
-        """A query of a batch's rows that came to be known from ``since`` to ``until``."""
+        """A query of a batch's rows that came, or came to be known, from ``since`` to ``until``."""
         source = self._source
+        asked, known = batch.asked(since, until), batch.known(since, until)
         columns = "".join(
-            f", ({batch.value(v)})::DOUBLE AS v{i}" for i, v in enumerate(batch.values)
+            f", ({batch.value(v, since, until)})::DOUBLE AS v{i}"
+            for i, v in enumerate(batch.values)
         )
         # The bound on "at" itself lets DuckDB pass over the parts of files that are too new.
         return (
-            f"SELECT hash(unit) AS unit, arm, {batch.seen} AS seen{columns} "
+            f"SELECT hash(unit) AS unit, arm, {batch.seen} AS seen, {asked} AS asked{columns} "
             f"FROM {source.judged if batch.late else source.requests} "
             f'WHERE {source.where} AND "at" >= {source.since!r} AND "at" < {until!r} '
-            f"AND {batch.seen} >= {since!r} AND {batch.seen} < {until!r}"
+            f"AND (({asked}) OR ({known}))"
         )
 
     def _commit(self, *statements: str) -> None:

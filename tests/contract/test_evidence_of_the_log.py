@@ -58,19 +58,20 @@ class Log:
         row = {"request_id": f"r{i}", "at": at, "model": "m", "kind": "label"}
         self._rows["feedback"].append({**row, "value": value})
 
-    def close(self) -> None:
-        """Write the files."""
+    def close(self, name: str = "1") -> None:
+        """Write the files of this name, and begin others."""
         import duckdb
 
         for kind, rows in self._rows.items():
-            (self.folder / kind).mkdir(parents=True)
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
             lines = self.folder / f"{kind}.json"
             lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
             types = ", ".join(f"'{name}': '{type_}'" for name, type_ in COLUMNS[kind].items())
             duckdb.execute(
                 f"COPY (FROM read_json('{lines}', columns={{{types}}}, format='nd')) "
-                f"TO '{self.folder / kind}/1.parquet'"
+                f"TO '{self.folder / kind}/{name}.parquet'"
             )
+            rows.clear()
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,41 @@ def test_looks_with_a_cache_give_what_one_look_gives(log: Path, tmp_path: Path) 
     seen = observe(log, 2900.0 + SETTLED_SECONDS, cache=cache)
     assert_same(seen, observe(log, 2900.0))
     assert isinstance(seen.metrics["latency p90"], Tails)
+
+
+def counted(evidence: Evidence, arm: str = "stable") -> tuple[int, float]:
+    """Requests that the Brier score was asked of, and those that have one."""
+    brier = evidence.metrics["brier"]
+    assert isinstance(brier, Measured)
+    return brier.requests.get(arm, 0), brier.arms[arm].n if arm in brier.arms else 0.0
+
+
+def test_a_label_between_two_looks_counts_its_request_once(tmp_path: Path) -> None:
+    """A request is asked for its value when it comes, and never again when its label does."""
+    writer, cache = Log(tmp_path), tmp_path / "cache.duckdb"
+    for i in range(100):
+        writer.request(i)
+    writer.label(0, 1.0, True)
+    writer.close()
+    assert counted(observe(tmp_path, 200.0, cache=cache)) == (100, 1.0)
+    for i in range(1, 60):
+        writer.label(i, 300.0, True)
+    writer.close("2")
+    seen = observe(tmp_path, 1000.0, cache=cache)
+    assert counted(seen) == (100, 60.0)
+    assert_same(seen, observe(tmp_path, 1000.0))
+
+
+def test_a_request_whose_label_comes_after_the_look_was_asked_too(tmp_path: Path) -> None:
+    """Without it, what is labelled would seem to be all there was, whatever the coverage is."""
+    writer, cache = Log(tmp_path), tmp_path / "cache.duckdb"
+    for i in range(100):
+        writer.request(i)
+        writer.label(i, 1.0 if i < 5 else 500.0, True)
+    writer.close()
+    assert counted(observe(tmp_path, 200.0)) == (100, 5.0)
+    assert counted(observe(tmp_path, 200.0, cache=cache)) == (100, 5.0)
+    assert counted(observe(tmp_path, 1000.0, cache=cache)) == (100, 100.0)
 
 
 def test_a_cache_of_other_gates_is_not_used(log: Path, tmp_path: Path) -> None:
