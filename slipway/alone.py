@@ -11,7 +11,7 @@ from typing import Protocol
 
 from slipway.evidence import Measured, Sums
 from slipway.gates import Gate
-from slipway.inference import TRUSTED_UNITS, Comparison, Ratio, bound, wealth
+from slipway.inference import Comparison, Ratio, bound, trusted_units, wealth
 from slipway.sequential import STAKES, log_gains, log_sum_exp
 
 
@@ -73,14 +73,15 @@ class _FirstValues:
 class _Normal:
     """Asymptotic: the normal mixture on a ratio of totals (see ``inference.NormalTest``)."""
 
-    def __init__(self, seen: Measured, sums: Sums, part: float) -> None:
+    def __init__(self, seen: Measured, sums: Sums, part: float, per_nat: float) -> None:
         self.part, self._ratio, self._centre = part, Ratio(sums), seen.centre
+        self._per_nat = per_nat
         variance = sums.first2 / sums.units - (sums.first / sums.units) ** 2
         self._clock = self._ratio.dd / variance if variance > 0.0 else 0.0
 
     def lacks(self, alpha: float) -> tuple[float, float] | None:
         """The effective units there are and those it needs to be trusted; None where it is."""
-        need = TRUSTED_UNITS * math.log(1.0 / (alpha * self.part))
+        need = self._per_nat * math.log(1.0 / (alpha * self.part))
         have = self._ratio.effective if self._clock > 0.0 else 0.0
         return None if have >= need else (have, need)
 
@@ -112,7 +113,7 @@ def compare_alone(
     assert gate.limit is not None
     limit, sums = gate.limit, seen.arms[arm]
     figure = sums.y / sums.n + seen.centre
-    test, lacks = _test(seen, sums, alpha)
+    test, lacks = _test(seen, sums, gate, alpha)
     beyond = within = -math.inf
     if test:
         beyond = test.log_e(limit, above=gate.lower_is_better) + math.log(test.part)
@@ -134,14 +135,14 @@ def compare_alone(
 
 
 def _test(
-    seen: Measured, sums: Sums, alpha: float
+    seen: Measured, sums: Sums, gate: Gate, alpha: float
 ) -> tuple[_Test | None, tuple[float, float] | None]:
     """The test that speaks: the normal one where it may be trusted, else the exact one.
 
     Each has its part of alpha from the start, so that the change is paid for.
     """
     bounded = seen.low is not None and seen.high is not None
-    normal = _Normal(seen, sums, 0.5 if bounded else 1.0)
+    normal = _Normal(seen, sums, 0.5 if bounded else 1.0, trusted_units(gate))
     lacks = normal.lacks(alpha)
     if lacks is None:
         return normal, None

@@ -18,9 +18,10 @@ from slipway.inference import (
     COUNTED,
     COUNTED_IF_HIGHER,
     Comparison,
-    NormalTest,
     Pair,
+    Ratio,
     bound,
+    trusted_units,
     wealth,
 )
 from slipway.sequential import next_events
@@ -29,63 +30,108 @@ Cohort = tuple[Measured, Pair]
 """One metric of the units of a cohort, and the pair with its share in that cohort."""
 
 
+LEAST_UNITS = 10
+"""Units that each arm must have in a cohort before its difference counts: of fewer, its variance
+is not known. Chance assigns them, so that leaving a cohort out says nothing of its outcomes."""
+
+
+class _Cohort:
+    """The difference of two arms in one cohort, and its weight in the sum over cohorts.
+
+    The weight is what the cohort's size alone makes of it: the harmonic sum of the arms' requests,
+    which is n w (1 - w) of n at a share w. It must not follow what was seen: by the variance
+    gathered, a cohort without events would drop out, and those with events would speak alone.
+    """
+
+    def __init__(self, seen: Measured, pair: Pair) -> None:
+        sums = [seen.arms[arm] for arm in (pair.candidate, pair.baseline)]
+        self._c, self._s = arms = [Ratio(s) for s in sums]
+        self._centre = seen.centre
+        self.weight = sums[0].n * sums[1].n / (sums[0].n + sums[1].n)
+        self._spare = [s.units / (s.units - 1.0) for s in sums]
+        self.units = sum(s.units for s in sums)
+        self.spread = sum(s.first2 - s.first**2 / s.units for s in sums)
+        scales = [self.weight / s.n for s in sums]
+        self.dd = tuple(k**2 * arm.dd for k, arm in zip(scales, arms, strict=True))
+        self.d4 = tuple(k**4 * arm.d4 for k, arm in zip(scales, arms, strict=True))
+
+    def gap(self, border: Border) -> tuple[float, float]:
+        """The candidate's excess over the border, and its variance; both weighted."""
+        line = border.slope * (self._s.mean + self._centre) + border.shift
+        variance = self._c.variance * self._spare[0]
+        variance += border.slope**2 * self._s.variance * self._spare[1]
+        return self.weight * (self._c.mean + self._centre - line), self.weight**2 * variance
+
+
 class PooledTest:
     """The normal mixture on the difference of two arms, added up over cohorts.
 
-    A cohort's weight is the variance it has gathered, so the sum is that of least variance where
-    the units of all cohorts are alike.
+    Its clock is the variance of the sum, in units of one request's variance.
+
+    Args:
+        cohorts: with at least ``LEAST_UNITS`` of each arm.
+        part: its part of alpha.
+        per_nat: as ``inference.trusted_units`` says.
 
     Source: as ``inference.NormalTest``.
     """
 
-    def __init__(self, cohorts: Sequence[Cohort], part: float) -> None:
-        self._tests = [NormalTest(seen, pair, 1.0) for seen, pair in cohorts]
-        self._part = part
-        self.clock = math.fsum(t.clock for t in self._tests)
+    def __init__(self, cohorts: Sequence[Cohort], part: float, per_nat: float) -> None:
+        self._cohorts = [_Cohort(*cohort) for cohort in cohorts]
+        self._part, self._per_nat = part, per_nat
+        self._weight = math.fsum(c.weight for c in self._cohorts)
+        spread = math.fsum(c.spread for c in self._cohorts)
+        units = sum(c.units for c in self._cohorts)
+        self.clock = self._sum(EVEN)[1] * units / spread if spread > 0.0 else 0.0
 
     def trusted(self, alpha: float) -> bool:
-        """Whether both arms have effective units enough, over all cohorts."""
-        told = [t.effective(alpha * self._part) for t in self._tests]
-        return self.clock > 0.0 and math.fsum(have for have, _ in told) >= told[0][1]
+        """Whether both arms have units enough for this alpha, over all cohorts."""
+        have, need = self.effective(alpha)
+        return self.clock > 0.0 and have >= need
 
-    def _gap(self, border: Border) -> tuple[float, float]:
-        """The candidate's excess over the border, and its variance."""
-        parts = [(t.clock / self.clock, *t.gap(border)) for t in self._tests if t.clock > 0.0]
-        gap = math.fsum(w * g for w, g, _ in parts)
-        return gap, math.fsum(w * w * v for w, _, v in parts)
+    def effective(self, alpha: float) -> tuple[float, float]:
+        """The effective units of the arm that has fewer, and how many it needs."""
+        need = self._per_nat * math.log(1.0 / (alpha * self._part))
+        return min(self._effective_of(arm) for arm in (0, 1)), need
+
+    def _effective_of(self, arm: int) -> float:
+        dd = math.fsum(c.dd[arm] for c in self._cohorts)
+        d4 = math.fsum(c.d4[arm] for c in self._cohorts)
+        return 3.0 * dd**2 / d4 if d4 > 0.0 else 0.0
+
+    def _sum(self, border: Border) -> tuple[float, float]:
+        gaps = [c.gap(border) for c in self._cohorts]
+        return math.fsum(g for g, _ in gaps), math.fsum(v for _, v in gaps)
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """Log e-value of the candidate being above (below) the border, weighted."""
-        gap, variance = self._gap(border)
+        gap, variance = self._sum(border)
         z = gap / math.sqrt(variance) * (1.0 if above else -1.0)
         return wealth(z * math.sqrt(self.clock), self.clock) + math.log(self._part)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The confidence sequence of the difference, each end at alpha, weighted."""
-        gap, variance = self._gap(EVEN)
+        gap, variance = self._sum(EVEN)
         radius = bound(self.clock, alpha * self._part) * math.sqrt(variance / self.clock)
-        return gap - radius, gap + radius
+        return (gap - radius) / self._weight, (gap + radius) / self._weight
 
 
 def compare_cohorts(
     cohorts: Sequence[Cohort], gate: Gate, alpha: float, next_share: float = 1.0
-) -> Comparison | None:
-    """Compare one metric of two arms over cohorts; None while nothing can be said.
+) -> Comparison:
+    """Compare one metric of two arms over cohorts.
 
     Args:
-        cohorts: with disjoint units, and data of both arms in each.
+        cohorts: at least one; with disjoint units, and data of both arms in each.
         gate: of type rate or mean.
-        alpha: what this comparison may spend, at all looks together. Of k arms that are each
-            compared with a leader, give each alpha / k.
+        alpha: what this comparison may spend, at all looks together.
         next_share: what a budget is divided by.
     """
     worse, no_worse = gate.borders(next_share)
     lower, counts = gate.lower_is_better, gate.type == "rate" and gate.relative is not None
     part = (COUNTED if lower else COUNTED_IF_HIGHER) if counts else 0.0
-    normal = PooledTest(cohorts, 1.0 - part) if cohorts else None
-    trusted = normal is not None and normal.trusted(alpha)
-    if normal is None or not (trusted or counts):
-        return None
+    normal = PooledTest([c for c in cohorts if _large(*c)], 1.0 - part, trusted_units(gate))
+    trusted = normal.trusted(alpha)
 
     def log_e(border: Border, *, above: bool) -> float:
         told = [normal.log_e(border, above=above)] if trusted else []
@@ -104,7 +150,12 @@ def compare_cohorts(
         worse=log_e(worse, above=lower) >= need,
         no_worse=log_e(no_worse, above=not lower) >= need,
         better=log_e(EVEN, above=not lower) >= need,
+        lacks=None if trusted or counts else normal.effective(alpha),
     )
+
+
+def _large(seen: Measured, pair: Pair) -> bool:
+    return min(seen.arms[arm].units for arm in (pair.baseline, pair.candidate)) >= LEAST_UNITS
 
 
 def _events(seen: Measured, pair: Pair) -> tuple[int, int, float]:

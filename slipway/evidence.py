@@ -7,9 +7,11 @@ nothing here counts requests as if they were independent: every figure is a sum 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from slipway.errors import UsageError
 
 BINS = 64
 """Points, less one, among which a bounded metric's first values are spread."""
@@ -99,6 +101,33 @@ class Tails:
     histograms: Mapping[str, Mapping[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """One metric of several cohorts with disjoint units (``slipway.cohorts``).
+
+    Args:
+        each: what was measured in a cohort, with the shares of units that its route gave.
+    """
+
+    each: tuple[tuple[Measured, Mapping[str, float]], ...]
+
+    def having(self, *arms: str) -> Cohorts:
+        """Those cohorts in which all these arms were measured."""
+        return Cohorts(tuple(c for c in self.each if all(arm in c[0].arms for arm in arms)))
+
+    @property
+    def level(self) -> Measured:
+        """How much was measured in all, by arm: units and requests, and nothing of their values."""
+        arms: dict[str, Sums] = {}
+        asked: dict[str, int] = {}
+        for seen, _ in self.each:
+            for arm, sums in seen.arms.items():
+                arms[arm] = arms.get(arm, Sums()) + Sums(units=sums.units, n=sums.n)
+            for arm, count in seen.requests.items():
+                asked[arm] = asked.get(arm, 0) + count
+        return Measured(None, None, arms, requests=asked)
+
+
 WIDTH = 0.01
 """The width of a histogram's bins, relative to their values: the error of its quantiles."""
 
@@ -160,12 +189,44 @@ class Evidence:
         metrics: a gate's name to what was measured for it.
         shares: arm name to the share of units that the route gives it; empty where not known.
         crossed: units seen in more than one arm; they are left out of every sum.
+        cohorts: the evidence of each cohort, where this is that of several ``together``.
     """
 
     units: Mapping[str, int]
-    metrics: Mapping[str, Measured | Tails]
+    metrics: Mapping[str, Measured | Tails | Cohorts]
     shares: Mapping[str, float] = field(default_factory=dict)
     crossed: int = 0
+    cohorts: tuple[Evidence, ...] = ()
+
+
+def together(cohorts: Sequence[Evidence]) -> Evidence:
+    """The evidence of cohorts with disjoint units, to be judged as one.
+
+    Args:
+        cohorts: each with the shares that its route gave, and rates and means only: a quantile's
+            threshold is fixed by the first values, and those are another cohort's.
+
+    Raises:
+        UsageError: a cohort has the evidence of a quantile.
+    """
+    units: dict[str, int] = {}
+    metrics: dict[str, tuple[tuple[Measured, Mapping[str, float]], ...]] = {}
+    for cohort in cohorts:
+        for arm, count in cohort.units.items():
+            units[arm] = units.get(arm, 0) + count
+        for name, seen in cohort.metrics.items():
+            if not isinstance(seen, Measured):
+                raise UsageError(
+                    f"'{name}' is a quantile, which is not compared over cohorts",
+                    do="limit the rate of what is beyond it instead (the metric 'slow')",
+                )
+            metrics[name] = (*metrics.get(name, ()), (seen, cohort.shares))
+    return Evidence(
+        units,
+        {name: Cohorts(each) for name, each in metrics.items()},
+        crossed=sum(c.crossed for c in cohorts),
+        cohorts=tuple(cohorts),
+    )
 
 
 class Tally:

@@ -24,9 +24,11 @@ from slipway.sequential import (
     refuted,
 )
 
-TRUSTED_UNITS = 20.0
+TRUSTED_UNITS, TRUSTED_IF_MEAN = 20.0, 40.0
 """Effective units of each arm, per nat of log(1/alpha), from which the normal approximation
-speaks: the smaller alpha, the further into its tails it is believed."""
+speaks: the smaller alpha, the further into its tails it is believed. A mean needs more than a
+rate: where few units make up much of it, an arm that has not met one yet seems to have a small
+mean and a small variance (``benchmarks/verdict_means.py``)."""
 
 TUNED = ((10.0, 0.4), (100.0, 0.25), (1_000.0, 0.2), (10_000.0, 0.15))
 """The normal mixtures that the purse is spread over: each a rho in units, tightest near ten times
@@ -192,7 +194,7 @@ class Ratio:
         r = self.mean = sums.y / sums.n
         self.dd = max(sums.yy - 2 * r * sums.ny + r * r * sums.nn, 0.0)
         d4 = sums.y4 - 4 * r * sums.y3n + 6 * r**2 * sums.y2n2 - 4 * r**3 * sums.yn3
-        d4 += r**4 * sums.n4
+        d4 = self.d4 = max(d4 + r**4 * sums.n4, 0.0)
         # Of normal deviations all units count; where a few are large, only those few do.
         self.effective = 3.0 * self.dd**2 / d4 if self.dd > 0.0 and d4 > 0.0 else 0.0
         self.variance = self.dd / sums.n**2
@@ -222,9 +224,11 @@ class NormalTest(_ByWealth):
     and asymptotic confidence sequences", Annals of Statistics, 2024, arXiv 2103.06476.
     """
 
-    def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
+    def __init__(
+        self, seen: Measured, pair: Pair, part: float, per_nat: float = TRUSTED_UNITS
+    ) -> None:
         stable, candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
-        self._c, self._s, self._part = Ratio(candidate), Ratio(stable), part
+        self._c, self._s, self._part, self._per_nat = Ratio(candidate), Ratio(stable), part, per_nat
         self._centre = seen.centre
         units = stable.units + candidate.units
         mean = (stable.first + candidate.first) / units
@@ -240,7 +244,7 @@ class NormalTest(_ByWealth):
 
     def effective(self, alpha: float) -> tuple[float, float]:
         """The effective units of the arm that has fewer, and how many it needs."""
-        need = TRUSTED_UNITS * math.log(1.0 / (alpha * self._part))
+        need = self._per_nat * math.log(1.0 / (alpha * self._part))
         return min(self._c.effective, self._s.effective), need
 
     def log_e(self, border: Border, *, above: bool) -> float:
@@ -265,6 +269,11 @@ class NormalTest(_ByWealth):
         """Standard errors from the middle to either end of the interval."""
         v = self.clock
         return bound(v, alpha * self._part) / math.sqrt(v)
+
+
+def trusted_units(gate: Gate) -> float:
+    """Effective units per nat of log(1/alpha) from which a gate's normal approximation speaks."""
+    return TRUSTED_IF_MEAN if gate.type == "mean" else TRUSTED_UNITS
 
 
 def compare(
@@ -298,7 +307,7 @@ def compare(
         worse=_any(tests, worse, alpha, above=lower),
         no_worse=_any(tests, no_worse, alpha, above=not lower),
         better=_any(tests, EVEN, alpha, above=not lower),
-        lacks=None if tests else NormalTest(seen, pair, 1.0).effective(alpha),
+        lacks=None if tests else NormalTest(seen, pair, 1.0, trusted_units(gate)).effective(alpha),
         ratio=_ratio(tests, alpha) if intervals else None,
     )
 
@@ -314,7 +323,7 @@ def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
         counted = COUNTED if gate.lower_is_better else COUNTED_IF_HIGHER
         normal, count = NormalTest(seen, pair, 1.0 - counted), CountTest(seen, pair, counted)
         return [count, normal] if normal.trusted(alpha) else [count]
-    normal = NormalTest(seen, pair, 0.5 if bounded else 1.0)
+    normal = NormalTest(seen, pair, 0.5 if bounded else 1.0, trusted_units(gate))
     if normal.trusted(alpha):
         return [normal]
     return [FirstValueTest(seen, pair, 0.5)] if bounded else []

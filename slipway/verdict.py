@@ -15,8 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from slipway.alone import compare_alone
+from slipway.cohorts import compare_cohorts
 from slipway.errors import UsageError
-from slipway.evidence import Evidence, Measured, Tails
+from slipway.evidence import Cohorts, Evidence, Measured, Tails
 from slipway.gates import Gate, Gates
 from slipway.inference import Comparison, Pair, compare
 from slipway.sequential import mismatch
@@ -183,7 +184,7 @@ def judge(
     """What the evidence says of the gates.
 
     Args:
-        evidence: of one route.
+        evidence: of one route, or of several as cohorts (``evidence.together``).
         gates: chosen in advance.
         next_share: the share that a pass would lead to; budgets are divided by it, and goals
             are demanded only of a promotion (1.0).
@@ -198,9 +199,9 @@ def judge(
     for name, value in (("next_share", next_share), ("part", part)):
         if not 0.0 < value <= 1.0:
             raise UsageError(f"{name} is {value:g}, and must lie above 0 and at most at 1")
-    units = (evidence.units.get(baseline, 0), evidence.units.get(candidate, 0))
-    shares = evidence.shares or gates.policy.shares
+    shares = {} if evidence.cohorts else evidence.shares or gates.policy.shares
     pair = Pair(baseline, candidate, _chance(shares or evidence.units, baseline, candidate))
+    units = _units(evidence, pair)
     split_is_known = all(shares.get(arm, 0.0) > 0.0 for arm in (baseline, candidate))
     split = _Split(pair if split_is_known else None, gates.policy.srm_alpha)
     results = tuple(
@@ -215,7 +216,7 @@ def judge(
         )
         for g in gates.gates
     )
-    outcome, reason = _overall(results, _doubt(evidence, units, split), next_share)
+    outcome, reason = _overall(results, _doubt(evidence, pair, split), next_share)
     more = max((g.more_units or 0 for g in results), default=0)
     waits = outcome is Outcome.INCONCLUSIVE and more > 0
     return Verdict(outcome, reason, results, look, units, more if waits else None, next_share)
@@ -247,13 +248,33 @@ class _Split:
         )
 
 
-def _doubt(evidence: Evidence, units: tuple[int, int], split: _Split) -> str:
+def _doubt(evidence: Evidence, pair: Pair, split: _Split) -> str:
     """Why nothing can be compared at all, or nothing."""
+    units = _units(evidence, pair)
     if not any(units):
         return "there was no traffic"
     if evidence.crossed > CROSSED * (sum(units) + evidence.crossed):
         return f"{evidence.crossed} units were seen in more than one arm"
-    return split.doubt(units, "units")
+    return _doubt_cohorts(evidence, pair, split) or split.doubt(units, "units")
+
+
+def _units(evidence: Evidence, pair: Pair) -> tuple[int, int]:
+    return evidence.units.get(pair.baseline, 0), evidence.units.get(pair.candidate, 0)
+
+
+def _doubt_cohorts(evidence: Evidence, pair: Pair, split: _Split) -> str:
+    """Why the units of cohorts do not fit their shares: what each says of it multiplies."""
+    log_e = 0.0
+    for cohort in evidence.cohorts:
+        shares = [cohort.shares.get(arm, 0.0) for arm in (pair.baseline, pair.candidate)]
+        if min(shares) > 0.0:
+            log_e += mismatch(_units(cohort, pair), [s / sum(shares) for s in shares])
+    if log_e < math.log(1.0 / split.alpha):
+        return ""
+    return (
+        f"sample-ratio mismatch: the units of {pair.baseline} and {pair.candidate} do not fit the "
+        f"shares of their {len(evidence.cohorts)} route tables"
+    )
 
 
 def _overall(results: tuple[GateResult, ...], doubt: str, next_share: float) -> tuple[Outcome, str]:
@@ -283,7 +304,7 @@ def _satisfied(result: GateResult, next_share: float) -> bool:
 
 
 def _judge_gate(
-    seen: Measured | Tails | None,
+    seen: Measured | Tails | Cohorts | None,
     gate: Gate,
     alpha: float,
     next_share: float,
@@ -291,7 +312,9 @@ def _judge_gate(
     split: _Split,
     intervals: bool,
 ) -> GateResult:
-    level = seen.level if isinstance(seen, Tails) else seen
+    if isinstance(seen, Cohorts):
+        seen = seen.having(pair.baseline, pair.candidate)
+    level = seen if seen is None or isinstance(seen, Measured) else seen.level
     arms = level.arms if level else {}
     stable, candidate = (
         arms[arm].units if arm in arms else 0 for arm in (pair.baseline, pair.candidate)
@@ -309,7 +332,7 @@ def _judge_gate(
         result = compare_alone(seen, gate, pair.candidate, alpha, intervals)
         outcome, told = _finding(gate, result, candidate, next_share)
     else:
-        result = compare(seen, gate, pair, alpha, next_share, intervals)
+        result = _compare(seen, gate, pair, alpha, next_share, intervals)
         outcome, told = _finding(gate, result, min(units), next_share)
     answer = GateResult(
         metric=gate.name,
@@ -329,6 +352,21 @@ def _judge_gate(
         else None,
     )
     return replace(answer, share=_share(answer, gate, next_share))
+
+
+def _compare(
+    seen: Measured | Tails | Cohorts,
+    gate: Gate,
+    pair: Pair,
+    alpha: float,
+    next_share: float,
+    intervals: bool,
+) -> Comparison:
+    if not isinstance(seen, Cohorts):
+        return compare(seen, gate, pair, alpha, next_share, intervals)
+    arms = (pair.baseline, pair.candidate)
+    told = [(m, replace(pair, share=_chance(shares, *arms))) for m, shares in seen.each]
+    return compare_cohorts(told, gate, alpha, next_share)
 
 
 def _share(result: GateResult, gate: Gate, next_share: float) -> float:

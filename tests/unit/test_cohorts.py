@@ -8,13 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from slipway.cohorts import Cohort, compare_cohorts
+from slipway.cohorts import Cohort, PooledTest, compare_cohorts
 from slipway.evidence import Measured, Sums
 from slipway.gates import EVEN, Gate
-from slipway.inference import CountTest, Pair
+from slipway.inference import TRUSTED_UNITS, CountTest, NormalTest, Pair
 from slipway.sequential import next_event, next_events
 
 RATE = Gate("error", type="rate", relative=0.0)
+POINTS = Gate("error", type="rate", absolute=0.0)
 MEAN = Gate("cost", type="mean", absolute=0.3)
 
 
@@ -55,15 +56,43 @@ def test_one_cohort_says_what_one_comparison_says() -> None:
     assert next_events(((17, 9, 0.1),), 1.0, above=True) == next_event(17, 9, 0.1, 1.0, above=True)
     seen, pair = rates(0.1, (17, 1000), (9, 100))
     found = compare_cohorts([(seen, pair)], RATE, 0.05)
-    assert found is not None
     assert found.log_e == pytest.approx(CountTest(seen, pair, 0.9).log_e(EVEN, above=True))
+
+
+def test_one_large_cohort_of_values_is_compared_as_any_two_arms_are() -> None:
+    """By the normal test: the same interval, and the same wealth up to its clock's tuning."""
+    rng = np.random.default_rng(3)
+    seen, pair = means(0.3, list(rng.exponential(1.2, 700)), list(rng.exponential(1, 300)))
+    pooled, plain = (
+        PooledTest([(seen, pair)], 1.0, TRUSTED_UNITS),
+        NormalTest(seen, pair, 1.0, TRUSTED_UNITS),
+    )
+    assert pooled.clock == pytest.approx(plain.clock, rel=0.05)
+    assert pooled.interval(0.05) == pytest.approx(plain.interval(0.05), rel=0.02)
+    assert pooled.log_e(EVEN, above=False) == pytest.approx(plain.log_e(EVEN, above=False), abs=0.1)
+
+
+@pytest.mark.parametrize("gate", [RATE, POINTS])
+def test_cohorts_without_events_count_as_much_as_those_with(gate: Gate) -> None:
+    """Errors of 1 % at a share of 5 %: most cohorts of 400 see none of the candidate's."""
+    rng, wrong = np.random.default_rng(1), 0
+    for _ in range(20):
+        hours, called = [], False
+        for _ in range(10):
+            for _ in range(15):
+                mine = int(rng.binomial(400, 0.05))
+                k, j = int(rng.binomial(400 - mine, 0.01)), int(rng.binomial(mine, 0.01))
+                hours.append(rates(0.05, (k, 400 - mine), (j, mine)))
+            found = compare_cohorts(hours, gate, 0.05)
+            called |= found.worse or found.better
+        wrong += called
+    assert wrong <= 1
 
 
 def test_a_bad_hour_is_not_blamed_on_the_arm_that_had_most_of_it() -> None:
     """Both arms fail alike in each hour; summed over hours, the candidate would look worse."""
     hours = [rates(0.1, (90, 9000), (10, 1000)), rates(0.9, (100, 1000), (900, 9000))]
     found = compare_cohorts(hours, RATE, 0.05)
-    assert found is not None
     assert not found.worse
     assert found.interval is not None
     assert found.interval[0] < 0.0 < found.interval[1]
@@ -74,13 +103,13 @@ def test_a_bad_hour_is_not_blamed_on_the_arm_that_had_most_of_it() -> None:
 def test_what_little_cohorts_say_adds_up() -> None:
     """Five cohorts, none of which decides alone, decide together; so do means."""
     hours = [rates(s, (k, n), (4, 120)) for s, k, n in ((0.1, 9, 1080), (0.2, 5, 480))] * 3
-    assert not any(c.worse for h in hours if (c := compare_cohorts([h], RATE, 0.05)))
-    assert (found := compare_cohorts(hours, RATE, 0.05)) is not None
-    assert found.worse
+    assert not any(compare_cohorts([h], RATE, 0.05).worse for h in hours)
+    assert compare_cohorts(hours, RATE, 0.05).worse
     rng = np.random.default_rng(4)
     costs = [means(0.5, list(rng.exponential(1, 90)), list(rng.exponential(2, 90)))] * 8
-    assert compare_cohorts(costs[:1], MEAN, 0.05) is None
-    assert (found := compare_cohorts(costs, MEAN, 0.05)) is not None
+    few, found = compare_cohorts(costs[:1], MEAN, 0.05), compare_cohorts(costs, MEAN, 0.05)
+    assert few.lacks is not None
+    assert not (few.worse or few.no_worse or few.better)
     assert found.worse
     assert not found.better
 
@@ -96,12 +125,7 @@ def test_adaptive_shares_call_alike_arms_worse_within_alpha() -> None:
             k, j = int(rng.binomial(800 - mine, p)), int(rng.binomial(mine, p))
             hours.append(rates(share, (k, 800 - mine), (j, mine)))
             found = compare_cohorts(hours, RATE, 0.05)
-            called |= found is not None and found.worse
+            called |= found.worse
             share = 0.15 if j * (800 - mine) > k * mine else 0.85
         wrong += called
     assert wrong <= 0.05 * 120
-
-
-def test_nothing_is_said_of_nothing() -> None:
-    """No cohort, no comparison."""
-    assert compare_cohorts([], RATE, 0.05) is None
