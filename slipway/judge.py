@@ -14,6 +14,7 @@ import click
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.gates import Gates, parse
+from slipway.league import Standing, contested, stand
 from slipway.verdict import GateResult, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -74,16 +75,17 @@ def command(
         chosen = replace(chosen, policy=replace(chosen.policy, shares={}))
         when = {"start": _when("--start", start), "end": _when("--end", end)}
         seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
-    answers = {arm: _answer(seen, chosen, arm, looks, bool(plot)) for arm in seen.arms[1:]}
+    answers, standings = _answers(seen, chosen, looks, bool(plot))
     if plot:
         from slipway.plot import draw
 
         draw(plot, answers, chosen, baseline, seen.dated)
-    told = _told({arm: found[-1] for arm, found in answers.items()}, seen)
+    told = _told({arm: found[-1] for arm, found in answers.items()}, seen, standings)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         _show({arm: found[-1] for arm, found in answers.items()}, seen)
+        _show_standings(standings)
     sys.exit(EXIT_CODES[Outcome(told["outcome"])] if exit_code else 0)
 
 
@@ -126,18 +128,43 @@ def load(path: Path) -> Gates:
         raise UsageError(error.what, where=str(path), do=error.do) from error
 
 
-def _answer(
-    seen: Observations, gates: Gates, arm: str, looks: str | None, intervals: bool
-) -> list[Look]:
-    """The looks at one arm, the deciding or last one at the end.
+def _answers(
+    seen: Observations, gates: Gates, looks: str | None, intervals: bool
+) -> tuple[dict[str, list[Look]], tuple[Standing, ...]]:
+    """The looks at each arm, and the standings where several of them compete for a goal.
 
     Several arms share alpha equally, since each could be called worse by chance.
     """
+    baseline, *members = seen.arms
+    if len(members) < 2 or not contested(gates):
+        part = 1.0 / len(members)
+        told = {m: _answer(seen, gates, m, baseline, part, looks, intervals) for m in members}
+        return told, ()
+    answers: dict[str, list[Look]] = {}
+
+    def judge_pair(member: str, against: str, chosen: Gates, part: float) -> Verdict:
+        found = _answer(seen, chosen, member, against, part, looks, intervals)
+        if against == baseline:
+            answers[member] = found
+        return found[-1].verdict
+
+    return answers, stand(members, gates, judge_pair, baseline=baseline)
+
+
+def _answer(
+    seen: Observations,
+    gates: Gates,
+    arm: str,
+    baseline: str,
+    part: float,
+    looks: str | None,
+    intervals: bool,
+) -> list[Look]:
+    """The looks at one arm beside another, the deciding or last one at the end."""
     from slipway.replay import Look, Looks, replay
 
-    baseline, part = seen.arms[0], 1.0 / len(seen.arms[1:])
     if looks is None and not intervals:
-        verdict = _at_once(seen, gates, arm, part)
+        verdict = _at_once(seen, gates, arm, baseline, part)
         return [Look(1, seen.last, verdict)]
     when = Looks.parse(looks or f"every:{max(seen.count // 200, 1)}")
     seen.refuse_crossed()
@@ -149,30 +176,36 @@ def _answer(
     )  # fmt: skip
 
 
-def _at_once(seen: Observations, gates: Gates, arm: str, part: float) -> Verdict:
+def _at_once(seen: Observations, gates: Gates, arm: str, baseline: str, part: float) -> Verdict:
     """One look at the end, summed where the rows lie."""
     from slipway.stores.gather import Gathering, Source
 
     seen.db.execute("ATTACH IF NOT EXISTS ':memory:' AS kept")
-    source = Source("observations", "observations", "true", -1.7e308, seen.arms[0])
+    source = Source("observations", "observations", "true", -1.7e308, baseline)
     evidence = Gathering(seen.db, source, seen.measures).look(
         math.nextafter(seen.last, math.inf), {}
     )
     if evidence.crossed:
         seen.refuse_crossed()
-    return judge(evidence, gates, part=part, candidate=arm, baseline=seen.arms[0])
+    return judge(evidence, gates, part=part, candidate=arm, baseline=baseline)
 
 
 # Telling
 
 
-def _told(answers: dict[str, Look], seen: Observations) -> dict[str, Any]:
+def _told(
+    answers: dict[str, Look], seen: Observations, standings: tuple[Standing, ...]
+) -> dict[str, Any]:
     """The JSON answer: of the one candidate, or of the worst with each by name."""
     single = {arm: _tell(look, seen) for arm, look in answers.items()}
     worst = min(single, key=lambda arm: _WORST_FIRST.index(Outcome(single[arm]["outcome"])))
     arms = {"stable": seen.arms[0], "candidate": worst}
     told = {**single[worst], "arms": arms}
-    return told if len(single) == 1 else {**told, "candidates": single}
+    if len(single) > 1:
+        told["candidates"] = single
+    if standings:
+        told["standings"] = [s.record() for s in standings]
+    return told
 
 
 def _tell(look: Look, seen: Observations) -> dict[str, Any]:
@@ -214,6 +247,13 @@ def _show(answers: dict[str, Look], seen: Observations) -> None:
             click.echo("  its units are windows of time: nothing is claimed of users")
         for gate in verdict.gates:
             click.echo(f"  {_line(gate)}")
+
+
+def _show_standings(standings: tuple[Standing, ...]) -> None:
+    for number, standing in enumerate(standings, start=1):
+        if number == 1:
+            click.echo("standings")
+        click.echo(f"  {number}  {standing.member}: {standing.place}: {standing.reason}")
 
 
 def _line(gate: GateResult) -> str:

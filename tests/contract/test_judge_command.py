@@ -189,6 +189,38 @@ def test_several_candidates_share_alpha(judge: Judge, tmp_path: Path) -> None:
     assert other["arms"]["stable"] == "b"
 
 
+GOAL = """
+[[gate]]
+metric = "click"
+kind = "goal"
+type = "rate"
+direction = "higher"
+margin = { relative = 0.0 }
+"""
+
+
+@pytest.mark.parametrize("looks", [[], ["--looks", "every:2000"]])
+def test_several_candidates_with_a_goal_have_standings(
+    judge: Judge, tmp_path: Path, looks: list[str]
+) -> None:
+    """One that is better than stable and than the others wins; the others are told by whom."""
+    rng, rows = random.Random(2), []
+    chances = {"stable": 0.2, "b": 0.2, "c": 0.4}
+    for i in range(9000):
+        arm = rng.choice(list(chances))
+        rows.append([i, arm, f"u{i}", int(rng.random() < chances[arm])])
+    table(tmp_path / "seen.csv", rows, ("time", "arm", "unit", "click"))
+    (tmp_path / "gates.toml").write_text(GOAL)
+    answer = told(judge("seen.csv", "--gates", "gates.toml", "--json", *looks))
+    assert [(s["member"], s["place"]) for s in answer["standings"]] == [("c", "wins"), ("b", "out")]
+    assert answer["standings"][0]["against"]["b"]["outcome"] == "better"
+    assert answer["standings"][0]["against"]["b"]["alpha"] == pytest.approx(0.05 / 4)
+    assert answer["candidates"]["c"]["gates"][0]["alpha"] == pytest.approx(0.05 / 4)
+    shown = judge("seen.csv", "--gates", "gates.toml", *looks).stdout
+    assert "standings\n  1  c: wins: click" in shown
+    assert "2  b: out: worse than c: click" in shown
+
+
 def test_a_person_reads_the_outcome_and_its_reason(judge: Judge, tmp_path: Path) -> None:
     """Without --json: a few lines of words."""
     table(tmp_path / "seen.csv", observed())
