@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,12 +20,15 @@ from slipway.engine import base_image, connected
 from slipway.errors import RuntimeFailure
 from slipway.image import archive
 from slipway.image.recipe import (
+    FOUNDATION,
     LABEL,
     Recipe,
     build_args,
+    bundle_is_last,
     certificates,
     dockerfile,
     write_context,
+    write_layer,
 )
 from slipway.release import Bundle, Image
 from slipway.spec import Spec
@@ -32,6 +36,7 @@ from tasks.push import push
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.images import Image as EngineImage
 
 Say = Callable[[str], None]
 LAST_LINES = 15
@@ -104,15 +109,17 @@ def build(
     """
     text = dockerfile(base, template)
     created = int(environ.get("SOURCE_DATE_EPOCH", "0"))
+    began = time.monotonic()
     with connected() as engine, _room():
         foundation = base_image(engine, base)
         recipe = Recipe(model, bundle, base, str(foundation.id), text, commit, created)
         content = _existing(engine, recipe)
         if not content:
             _require_whole(bundle)
-            made = _run(engine, recipe, say, environ)
-            say("dating all files alike")
-            content = _settle(engine, made, foundation.attrs["RootFS"]["Layers"], recipe)
+            content = _exchange(engine, recipe, say) or _make(
+                engine, foundation, recipe, say, environ
+            )
+            say(_told(engine, content, foundation, time.monotonic() - began))
     return Image(bundle=bundle.digest, content=content, reference=recipe.reference)
 
 
@@ -131,6 +138,24 @@ def _room() -> Iterator[None]:
             where=str(error.filename or tempfile.gettempdir()),
             do="make room there, or name another place in TMPDIR, then try again",
         ) from error
+
+
+def _make(
+    engine: DockerClient, base: EngineImage, recipe: Recipe, say: Say, environ: Mapping[str, str]
+) -> str:
+    """Run the Dockerfile, and write what it made again. The image's id."""
+    made = _run(engine, recipe, say, environ)
+    say("dating all files alike")
+    return _settle(engine, made, base.attrs["RootFS"]["Layers"], recipe)
+
+
+def _told(engine: DockerClient, content: str, base: EngineImage, seconds: float) -> str:
+    """An image's size, what its own layers add to the base, and how long it took."""
+    whole, below = engine.images.get(content).attrs["Size"], base.attrs["Size"]
+    return (
+        f"{whole / 1e6:.0f} MB, of which {(whole - below) / 1e6:.1f} MB are added to the base, "
+        f"in {seconds:.1f} s"
+    )
 
 
 def _existing(engine: DockerClient, recipe: Recipe) -> str:
@@ -152,6 +177,41 @@ def _require_whole(bundle: Bundle) -> None:
             where=bundle.path,
             do="release the model again",
         )
+
+
+def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
+    """Put the bundle where an image of the same foundation has its own: no step is run again.
+
+    Returns:
+        The image's id; nothing where the engine has no such image, or keeps layers in a way that
+        it wants all of them.
+    """
+    from docker.errors import DockerException
+
+    filters = {"label": f"{FOUNDATION}={recipe.foundation}"}
+    if not bundle_is_last(recipe.dockerfile) or not (found := engine.api.images(filters=filters)):
+        return ""
+    donor = engine.images.get(found[0]["Id"])
+    notes = [str(step["CreatedBy"]) for step in reversed(donor.history())]
+    say(f"the bundle alone is new: on the layers of {donor.short_id}")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as layer:
+        target = Path(folder) / "image.tar"
+        write_layer(layer, recipe)
+        wanted = archive.exchange(
+            layer,
+            target,
+            donor=donor.attrs,
+            notes=notes,
+            reference=recipe.reference,
+            labels=recipe.labels(),
+            created=recipe.created,
+        )
+        try:
+            with target.open("rb") as stream:
+                engine.images.load(stream)
+        except DockerException as error:
+            say(f"the engine wants the whole image: {error}")
+    return wanted if _existing(engine, recipe) == wanted else ""
 
 
 def _run(engine: DockerClient, recipe: Recipe, say: Say, environ: Mapping[str, str]) -> str:

@@ -26,6 +26,9 @@ from typing import IO, Any
 from slipway.release import PREFIX, canonical, digest_bytes
 
 _HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}")  # of what a COPY copied, in its note
+BASE = "org.opencontainers.image.base.name"
+_OURS = re.compile(r"slipway\.|org\.opencontainers\.image\.(title|version|revision|base\.name)$")
+_PLATFORM = ("Architecture", "Os", "Variant")
 _DATES = ("mtime", "atime", "ctime")
 _BUILDERS = ("Hostname", "Image")  # the build's own container and its parent image
 
@@ -67,15 +70,60 @@ def settle(
                 diff_ids.append(base_layers[number] if number < kept else _digest(stream))
                 if diff_ids[-1] not in diff_ids[:-1]:
                     _add(new, _file(diff_ids[-1], "tar"), stream)
-        text = canonical(_settled_config(config, diff_ids, labels, created))
-        image_id = digest_bytes(text)
-        manifest = {
-            "Config": _file(image_id, "json"),
-            "RepoTags": [reference],
-            "Layers": [_file(layer, "tar") for layer in diff_ids],
-        }
-        _add(new, manifest["Config"], io.BytesIO(text))
-        _add(new, "manifest.json", io.BytesIO(canonical([manifest])))
+        notes = [s.get("created_by", "") for s in config.get("history", []) if _has_layer(s)]
+        own = notes[max(0, len(notes) - len(diff_ids) + kept) :]
+        notes = [f"FROM {labels.get(BASE, 'the base')}"] * kept + own
+        return _finish(new, config, notes, diff_ids, reference, labels, created)
+
+
+def exchange(
+    bundle: IO[bytes],
+    target: Path,
+    *,
+    donor: Mapping[str, Any],
+    notes: Sequence[str],
+    reference: str,
+    labels: Mapping[str, str],
+    created: int,
+) -> str:
+    """Write an archive of a settled image with another bundle for its last layer.
+
+    Only that layer is in it: the engine that has the donor has the others.
+
+    Args:
+        bundle: the layer.
+        target: where the new archive goes.
+        donor: the settled image, as the engine's API tells it (``inspect``).
+        notes: what made each of its layers, the first one first.
+        reference, labels, created: as for ``settle``.
+
+    Returns:
+        The image's id, which is the one that building it from nothing gives.
+    """
+    config = {name.lower(): donor[name] for name in (*_PLATFORM, "Config") if donor.get(name)}
+    with tarfile.open(target, "w") as new:
+        layer = _digest(bundle)
+        diff_ids = [*donor["RootFS"]["Layers"][:-1], layer]
+        _add(new, _file(layer, "tar"), bundle)
+        return _finish(new, config, notes, diff_ids, reference, labels, created)
+
+
+def _finish(
+    new: tarfile.TarFile,
+    config: Mapping[str, Any],
+    notes: Sequence[str],
+    diff_ids: Sequence[str],
+    reference: str,
+    labels: Mapping[str, str],
+    created: int,
+) -> str:
+    """Write configuration and manifest; the image's id."""
+    text = canonical(_settled_config(config, notes, diff_ids, labels, created))
+    image_id = digest_bytes(text)
+    name, layers = _file(image_id, "json"), [_file(layer, "tar") for layer in diff_ids]
+    manifest = {"Config": name, "RepoTags": [reference], "Layers": layers}
+    _add(new, name, io.BytesIO(text))
+    _add(new, "manifest.json", io.BytesIO(canonical([manifest])))
     return image_id
 
 
@@ -91,21 +139,29 @@ def _settled(layer: IO[bytes], created: int) -> IO[bytes]:
 
 
 def _settled_config(
-    config: dict[str, Any], diff_ids: list[str], labels: Mapping[str, str], created: int
+    config: Mapping[str, Any],
+    notes: Sequence[str],
+    diff_ids: Sequence[str],
+    labels: Mapping[str, str],
+    created: int,
 ) -> dict[str, Any]:
-    """A configuration without the builder's notes (OCI image spec 1.1, image configuration)."""
+    """A configuration without the builder's notes (OCI image spec 1.1, image configuration).
+
+    Its history tells each layer once. What an engine writes for a setting that is not set differs
+    with who asks, so it is left out.
+    """
     date = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    kept = {k: config[k] for k in ("architecture", "os", "variant") if k in config}
-    runs = {k: v for k, v in config["config"].items() if k not in _BUILDERS}
-    runs["Labels"] = {**(runs.get("Labels") or {}), **labels}
-    rootfs = {"type": "layers", "diff_ids": diff_ids}
-    history = [_settled_step(step, date) for step in config.get("history", [])]
+    kept = {k.lower(): config[k.lower()] for k in _PLATFORM if config.get(k.lower())}
+    runs = {k: v for k, v in config["config"].items() if v and k not in _BUILDERS}
+    theirs = {k: v for k, v in runs.get("Labels", {}).items() if not _OURS.match(k)}
+    runs["Labels"] = theirs | dict(labels)
+    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
+    history = [{"created": date, "created_by": _HASH.sub(r"\1", note)} for note in notes]
     return kept | {"created": date, "config": runs, "rootfs": rootfs, "history": history}
 
 
-def _settled_step(step: dict[str, Any], date: str) -> dict[str, Any]:
-    kept = {"created": date, "created_by": _HASH.sub(r"\1", step.get("created_by", ""))}
-    return kept | ({"empty_layer": True} if step.get("empty_layer") else {})
+def _has_layer(step: Mapping[str, Any]) -> bool:
+    return not step.get("empty_layer")
 
 
 def _common(layers: Sequence[str], base: Sequence[str]) -> int:

@@ -25,13 +25,16 @@ NAMING = (
     "use lower-case letters and digits, with single dots, dashes or underscores between them, or "
     "set 'image.build: never'"
 )
-LABEL = "slipway.recipe"
+LABEL, FOUNDATION = "slipway.recipe", "slipway.foundation"
 
 # Docker itself passes these to RUN and keeps them out of the image and of the cache's keys.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _PIP = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT")
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _CERTIFICATE_FILE = "certificates.crt"
+
+_LAST = ["COPY", "bundle/", "/bundle/"]
+_NO_FILES = ("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "STOPSIGNAL", "USER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,12 @@ class Recipe:
         return digest(facts | {"bundle": self.bundle.digest})
 
     @property
+    def foundation(self) -> str:
+        """The digest of what decides everything below the bundle's own layer."""
+        packages = self.bundle.files["requirements.txt"]
+        return digest([self.base_id, self.dockerfile, packages, self.created])
+
+    @property
     def reference(self) -> str:
         """The image's name and tag: of this recipe alone, so a tag never moves.
 
@@ -90,6 +99,7 @@ class Recipe:
             "slipway.bundle": self.bundle.digest,
             "slipway.engine": self.bundle.engine,
             "slipway.base": self.base_id,
+            FOUNDATION: self.foundation,
             LABEL: self.digest,
         }
         return {f"org.opencontainers.image.{k}": v for k, v in oci.items() if v} | ours
@@ -124,6 +134,29 @@ def dockerfile(base: str, template: Path | None = None) -> str:
     return PLACEHOLDER.sub(lambda _: base, text)
 
 
+def bundle_is_last(text: str) -> bool:
+    """Whether a Dockerfile's last files are the bundle's, and no step before can see the bundle.
+
+    Then two images of one foundation differ in their last layer only. Where it cannot be told from
+    the text, the answer is no.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    plain = "\n".join(line for line in lines if line and not line.startswith("#"))
+    steps = [line.split() for line in plain.replace("\\\n", " ").splitlines()]
+    if steps.count(_LAST) != 1:
+        return False
+    place = steps.index(_LAST)
+    after = all(step[0] in _NO_FILES for step in steps[place + 1 :])
+    return after and not any(map(_may_see_bundle, steps[:place]))
+
+
+def _may_see_bundle(step: list[str]) -> bool:
+    what, *words = step
+    if what in ("COPY", "ADD"):
+        return not words[0].startswith(("--from=", "environment/"))
+    return what not in (*_NO_FILES, "FROM", "ARG", "RUN", "WORKDIR") or "--mount" in " ".join(words)
+
+
 def build_args(environ: Mapping[str, str]) -> dict[str, str]:
     """What a build is told of this machine's way to the package index.
 
@@ -155,6 +188,22 @@ def write_context(stream: IO[bytes], recipe: Recipe, certificate: Path | None) -
         for name, path in members.items():
             with path.open("rb") as content:
                 _add(tar, name, content, recipe.created)
+
+
+def write_layer(stream: IO[bytes], recipe: Recipe) -> None:
+    """The bundle's layer, as a builder's copy of the bundle into ``/bundle`` is once settled."""
+    folder = Path(recipe.bundle.path)
+    files = sorted(Path("bundle", name) for name in recipe.bundle.files)
+    folders = {parent for file in files for parent in file.parents} - {Path()}
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in sorted([*files, *folders]):
+            if path in folders:
+                info = tarfile.TarInfo(str(path))
+                info.type, info.mtime, info.mode = tarfile.DIRTYPE, recipe.created, 0o755
+                tar.addfile(info)
+            else:
+                with (folder / path.relative_to("bundle")).open("rb") as content:
+                    _add(tar, str(path), content, recipe.created)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], created: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -110,27 +111,27 @@ def test_an_unchanged_bundle_is_not_built_again(image: Image, small: Small) -> N
     assert steps == []
 
 
-def test_another_model_shares_the_environment(engine: Any, image: Image, tmp_path: Path) -> None:
-    """Only the last layer differs between two models with the same packages."""
-    other = build("flights", make(tmp_path, seed=1).bundle, BASE)
-    layers = [engine.images.get(i.content).attrs["RootFS"]["Layers"] for i in (image, other)]
+def test_another_model_changes_one_layer(engine: Any, tmp_path: Path) -> None:
+    """No step is run for it, and yet it is the image that building from nothing gives."""
+    small, environ = make(tmp_path, seed=1), {**os.environ, "SOURCE_DATE_EPOCH": "981173106"}
+    told: list[str] = []
+    first, other = (
+        build("flights", each.bundle, BASE, say=told.append, environ=environ)
+        for each in (make(tmp_path / "0"), small)
+    )
+    assert sum("COPY bundle/" in line for line in told) == 1  # for the first
+    assert re.fullmatch(r"\d+ MB, of which \d+\.\d MB are added to the base, in .* s", told[-1])
+    layers = [engine.images.get(i.content).attrs["RootFS"]["Layers"] for i in (first, other)]
     assert layers[0][:-1] == layers[1][:-1]
     assert layers[0][-1] != layers[1][-1]
+    # Now without the first to stand on, and by another way to the index: pip runs anew.
+    engine.images.remove(first.reference)
     engine.images.remove(other.reference)
-
-
-def test_building_from_nothing_gives_the_same_image(
-    engine: Any, image: Image, small: Small
-) -> None:
-    """Another way to the index, which is no part of the image, runs pip again: the same id."""
-    engine.images.get(image.content).tag("slipway/kept", "here")  # a container may run it
-    engine.images.remove(image.reference)
-    environ = {**os.environ, "PIP_DEFAULT_TIMEOUT": "123"}
-    steps: list[str] = []
-    again = build("flights", small.bundle, BASE, commit="c0ffee", say=steps.append, environ=environ)
-    assert any("pip install" in step for step in steps)
-    assert again == image
-    engine.images.remove("slipway/kept:here")
+    environ["PIP_DEFAULT_TIMEOUT"], told[:] = "123", []
+    again = build("flights", small.bundle, BASE, say=told.append, environ=environ)
+    assert any("pip install" in step for step in told)
+    assert again == other
+    engine.images.remove(again.reference)
 
 
 def test_a_failing_step_tells_its_last_lines_and_leaves_no_image(
@@ -145,21 +146,35 @@ def test_a_failing_step_tells_its_last_lines_and_leaves_no_image(
     assert _left(engine) == before
 
 
-def test_a_full_disk_is_told_with_its_place(engine: Any, image: Image, small: Small) -> None:
-    """Where the archive does not fit, the error says where to make room; nothing is tagged."""
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 10 MB."""
+    if os.geteuid() != 0:
+        (pytest.fail if os.environ.get("SLIPWAY_REAL") else pytest.skip)("only root can mount")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_full_disk_is_told_with_its_place(
+    engine: Any, image: Image, small: Small, tiny: Path
+) -> None:
+    """Where the archive does not fit, the error says where to make room; nothing is left there."""
     before = _left(engine)
     source = (
-        "import json, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1])\n"
         "from slipway.release import Bundle; from tasks.image import build\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))\n"
-        "build('flights', Bundle(**json.loads(sys.argv[2])), sys.argv[3], commit='full')"
+        "build('flights', Bundle(**json.loads(sys.argv[2])), sys.argv[3])"
     )
     arguments = [str(Path(__file__).parents[2]), json.dumps(small.bundle.record()), BASE]
-    done = subprocess.run(
-        [sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False
-    )
-    assert "the image's files cannot be written: File too large" in done.stderr
+    # A date of its own: no image that it could stand on.
+    environ = {**os.environ, "TMPDIR": str(tiny), "SOURCE_DATE_EPOCH": "1"}
+    command = [sys.executable, "-c", source, *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert "the image's files cannot be written: No space left on device" in done.stderr
+    assert str(tiny) in done.stderr
     assert "TMPDIR" in done.stderr
+    assert list(tiny.iterdir()) == []
     assert _left(engine) == before
 
 

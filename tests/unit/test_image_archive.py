@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway.image.archive import settle
+from slipway.image.archive import exchange, settle
 
 BASE = {"bin/python3": b"python"}
 MODEL = {"bundle/model.onnx": b"graph"}
@@ -68,11 +68,37 @@ def test_what_the_container_runs_is_kept(tmp_path: Path) -> None:
         "Labels": {"mine": "kept", "slipway.model": "flights"},
     }
     assert told["created"] == "1970-01-01T00:00:00Z"
-    assert told["history"][-1] == {
-        "created": "1970-01-01T00:00:00Z",
-        "created_by": "/bin/sh -c #(nop) COPY dir in /bundle",
-    }
+    notes = [step["created_by"] for step in told["history"]]
+    assert notes == ["FROM the base", "/bin/sh -c #(nop) COPY dir in /bundle"]
+    assert {step["created"] for step in told["history"]} == {"1970-01-01T00:00:00Z"}
     assert {"container", "container_config", "docker_version"}.isdisjoint(told)
+
+
+def test_a_bundle_exchanged_is_the_image_built_anew(tmp_path: Path) -> None:
+    """On another's layers: the same configuration as from nothing, and only one layer to load."""
+    other = {"bundle/model.onnx": b"graft"}
+    whole = settled(saved(tmp_path / "1.tar", [BASE, MODEL]), BASE, who="flights")
+    built = settled(saved(tmp_path / "2.tar", [BASE, other]), BASE, who="trains")
+    donor = config(whole)
+    target = tmp_path / "exchanged"
+    exchange(
+        io.BytesIO(top_layer(built)),
+        target,
+        donor={
+            "Architecture": "amd64",
+            "Os": "linux",
+            "Variant": "",
+            "RootFS": {"Layers": donor["rootfs"]["diff_ids"]},
+            "Config": donor["config"] | {"Cmd": None, "Tty": False, "Domainname": ""},
+        },
+        notes=[step["created_by"] for step in donor["history"]],
+        reference="slipway/trains:1",
+        labels={"slipway.model": "trains"},
+        created=0,
+    )
+    assert config(target) == config(built)
+    with tarfile.open(target) as tar:
+        assert len(tar.getnames()) == 3  # the layer, the configuration, the manifest
 
 
 def test_links_and_special_entries_come_through(tmp_path: Path) -> None:
@@ -151,14 +177,21 @@ def saved(path: Path, contents: list[Any], clock: int = 99) -> Path:
     return path
 
 
-def settled(source: Path, base: Any) -> Path:
+def top_layer(archive: Path) -> bytes:
+    """The last layer in an archive."""
+    with tarfile.open(archive) as tar:
+        name = json.load(tar.extractfile("manifest.json"))[0]["Layers"][-1]
+        return tar.extractfile(name).read()
+
+
+def settled(source: Path, base: Any, who: str = "flights") -> Path:
     """The archive, settled on a base of one layer."""
     target = source.with_suffix(".settled")
     told = settle(
         source,
         target,
         reference="slipway/flights:1",
-        labels={"slipway.model": "flights"},
+        labels={"slipway.model": who},
         base_layers=[sha(layer(base, 7))],
         created=0,
     )

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.container import is_remote
 from slipway.errors import RuntimeFailure
-from slipway.image.recipe import NAME, Recipe, build_args, write_context
+from slipway.image.recipe import (
+    NAME,
+    Recipe,
+    build_args,
+    bundle_is_last,
+    dockerfile,
+    write_context,
+    write_layer,
+)
 from slipway.release import Bundle, digest
 
 FILES = {"bundle.json": b"{}", "model.onnx": b"graph", "requirements.txt": b"numpy==2\n"}
@@ -56,6 +65,7 @@ def test_the_labels_tell_the_chain(recipe: Recipe) -> None:
         "slipway.bundle": recipe.bundle.digest,
         "slipway.engine": "onnx",
         "slipway.base": "sha256:ba5e",
+        "slipway.foundation": recipe.foundation,
         "slipway.recipe": recipe.digest,
     }
 
@@ -126,3 +136,77 @@ def _context(recipe: Recipe, certificate: Path | None) -> bytes:
     stream = io.BytesIO()
     write_context(stream, recipe, certificate)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("field", ["base_id", "created", "dockerfile"])
+def test_the_foundation_is_all_but_the_bundle(recipe: Recipe, field: str) -> None:
+    """Another model or commit stands on the same one; another base, date or text does not."""
+    other = replace(recipe, **{field: 7 if field == "created" else "other"})
+    assert other.foundation != recipe.foundation
+    files = {**recipe.bundle.files, "model.onnx": digest("another")}
+    moved = replace(recipe, model="m", commit="", bundle=replace(recipe.bundle, files=files))
+    assert moved.foundation == recipe.foundation
+    files["requirements.txt"] = digest("another")
+    assert (
+        replace(recipe, bundle=replace(recipe.bundle, files=files)).foundation != recipe.foundation
+    )
+
+
+COPY = "COPY bundle/ /bundle/\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (dockerfile("base"), True),
+        (f"FROM base\n{COPY}", True),
+        (f"FROM base\nRUN apt-get install \\\n # why\n  nginx\n{COPY}USER 7\n", True),
+        (f"FROM base\n{COPY}RUN chmod -R a-w /bundle\n", False),
+        (f"FROM base\n{COPY}WORKDIR /new\n", False),
+        (f"FROM base\n{COPY}FROM other\n", False),
+        (f"FROM base\nCOPY . /all\n{COPY}", False),
+        (f"FROM base\nCOPY bundle/model.onnx /other\n{COPY}", False),
+        (f"FROM base\nRUN --mount=type=bind,target=/x cp -r /x /y\n{COPY}", False),
+        (f"FROM base\nONBUILD COPY . /\n{COPY}", False),
+        ("FROM base\nCOPY --chown=7 bundle/ /bundle/\n", False),
+        ("FROM base\n", False),
+    ],
+)
+def test_whether_the_bundle_comes_last(text: str, told: bool) -> None:
+    """Only where no step after its copy makes files, and none before could have seen it."""
+    assert bundle_is_last(text) is told
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ("registry.example/flights@sha256:0", True),
+        ("localhost:5000/flights:1", True),
+        ("localhost/team/flights:1", True),
+        ("[::1]:5000/flights", True),
+        ("slipway/flights:1.0", False),
+        ("flights:1.0", False),
+        ("localhost", False),
+    ],
+)
+def test_whether_a_reference_names_a_registry(reference: str, told: bool) -> None:
+    """As Docker decides it: by a dot, a colon or ``localhost`` in what comes before a slash."""
+    assert is_remote(reference) is told
+
+
+def test_the_bundles_layer_is_as_a_builder_makes_it(recipe: Recipe, tmp_path: Path) -> None:
+    """Folders before what they hold, in the builder's order; owned by root, readable by all."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_bytes(b"main")
+    files = {**recipe.bundle.files, "app/main.py": digest("")}
+    stream = io.BytesIO()
+    write_layer(stream, replace(recipe, bundle=replace(recipe.bundle, files=files)))
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        found = [(i.name, i.mode, i.isdir(), i.uid, i.mtime) for i in tar]
+    assert found == [
+        ("bundle", 0o755, True, 0, 0),
+        ("bundle/app", 0o755, True, 0, 0),
+        ("bundle/app/main.py", 0o644, False, 0, 0),
+        *((f"bundle/{name}", 0o644, False, 0, 0) for name in FILES),
+    ]
