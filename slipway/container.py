@@ -62,7 +62,8 @@ def no_image(release: Release) -> RuntimeFailure:
 
 def is_remote(reference: str) -> bool:
     """Whether an image's reference names a registry, from which every node can get it."""
-    return any(mark in reference.partition("/")[0] for mark in ".:")
+    host, slash, _ = reference.partition("/")
+    return bool(slash) and (host == "localhost" or any(mark in host for mark in ".:"))
 
 
 def sealed_image(engine: DockerClient, release: Release) -> tuple[str, str]:

@@ -40,12 +40,16 @@ def new_key(path: Path) -> Path:
     private, public = Ed25519PrivateKey.generate(), _public_of(path)
     for taken in (p for p in (path, public) if p.exists()):
         raise UsageError("a key is there already", where=str(taken), do="name another file")
+    form = (pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
+    info = (pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            form = (pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
-            file.write(private.private_bytes(*form))
-        info = (pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-        public.write_bytes(private.public_key().public_bytes(*info))
+        # The public one first: it is of no use to anybody if the other cannot follow.
+        _write(public, private.public_key().public_bytes(*info), 0o644)
+        try:
+            _write(path, private.private_bytes(*form), 0o600)
+        except OSError:
+            public.unlink()
+            raise
     except OSError as error:
         raise Refused(
             f"the key cannot be written: {error.strerror}", where=str(path), do="name another place"
@@ -104,6 +108,17 @@ def holds(key: Ed25519PublicKey, message: bytes, signature: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a new file whole, or not at all."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _public_of(private: Path) -> Path:

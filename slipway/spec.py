@@ -27,7 +27,7 @@ from slipway.release import Column
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-REPOSITORY = r"^$|^[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+(/[a-z0-9._-]+)+$"
+REPOSITORY = r"^$|^(localhost|[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+)(/[a-z0-9._-]+)+$"
 SOURCES = ("csv", "parquet")
 STRATEGIES = ("blue_green", "canary", "shadow")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")

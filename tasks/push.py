@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipway.engine import connected
 from slipway.errors import RuntimeFailure
 from slipway.release import Image
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 
 def push(image: Image, repository: str, *, say: Callable[[str], None] = print) -> Image:
@@ -28,14 +32,30 @@ def push(image: Image, repository: str, *, say: Callable[[str], None] = print) -
         RuntimeFailure: the registry does not answer, refuses the credentials, or ended meanwhile.
     """
     tag = image.reference.rpartition(":")[2]
-    with connected() as engine:
-        engine.images.get(image.content).tag(repository, tag)
-        try:
-            digest = _follow(engine.api.push(repository, tag, stream=True, decode=True), repository)
-        finally:
-            engine.images.remove(f"{repository}:{tag}", noprune=True)  # the name, not the image
+    with connected() as engine, _named(engine, image.content, repository, tag):
+        digest = _follow(engine.api.push(repository, tag, stream=True, decode=True), repository)
     say(f"pushed {repository}@{digest}")
     return replace(image, reference=f"{repository}@{digest}")
+
+
+@contextmanager
+def _named(engine: DockerClient, image: str, repository: str, tag: str) -> Iterator[None]:
+    """A name for an image for the length of a block; what had that name has it afterwards."""
+    from docker.errors import ImageNotFound
+
+    name = f"{repository}:{tag}"
+    try:
+        before = engine.images.get(name)
+    except ImageNotFound:
+        before = None
+    engine.images.get(image).tag(repository, tag)
+    try:
+        yield
+    finally:
+        if before is None:
+            engine.images.remove(name, noprune=True)  # the name, not the image
+        else:
+            before.tag(repository, tag)
 
 
 def _follow(lines: Iterator[dict[str, Any]], repository: str) -> str:

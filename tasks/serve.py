@@ -86,8 +86,9 @@ def ensure_gateway(home: Home) -> str:
     port = daemon.endpoint.rpartition(":")[2]
     port = port or os.environ.get("SLIPWAY_GATEWAY_PORT", DEFAULT_PORT)
     command = [sys.executable, "-P", "-m", "slipway.serving.gateway", "--host", "127.0.0.1"]
-    command += ["--port", port, "--ledger", home.ledger_url, "--log", str(home.folder("log"))]
-    return daemon.wait(daemon.spawn(command, os.environ))
+    command += ["--port", port, "--log", str(home.folder("log"))]
+    # Not an argument: those can be read by every user of the machine, and it may hold a password.
+    return daemon.wait(daemon.spawn(command, {**os.environ, "SLIPWAY_LEDGER": home.ledger_url}))
 
 
 def keep_gateway(home: Home) -> None:

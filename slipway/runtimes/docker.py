@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 LOG_LINES = 200
 _STOP_SECONDS = 10
-_MORE_PORTS = 5
+_TRIES = 5
 _IN_USE, _GONE = 403, 404
 _TAKEN = ("port is already allocated", "address already in use")
 _ENDED = ("exited", "dead")
@@ -179,7 +179,8 @@ class DockerRuntime:
 
         name = f"{settings['name']}-{number}"
         mine = {"name": name, "labels": {**settings["labels"], REPLICA: str(number)}}
-        for _ in range(_MORE_PORTS):
+        why = ""
+        for _ in range(_TRIES):
             try:
                 found = engine.containers.get(name)
             except NotFound:
@@ -188,19 +189,21 @@ class DockerRuntime:
                 except APIError as error:
                     if error.status_code != 409:
                         raise
-                    continue  # another process made it in between: adopt that one
+                    why = "another process makes one of that name and removes it again"
+                    continue
                 made[name] = found
             if found.status in _ENDED:
-                found.remove(force=True)
-                continue
-            if self._started(found):
+                why = "one of that name has ended each time"
+            elif self._started(found):
                 return found
+            else:
+                why = "it finds no free port: see which program takes those of the ephemeral range"
             found.remove(force=True)
             made.pop(name, None)
         raise RuntimeFailure(
-            f"container {name} finds no free port in {_MORE_PORTS} tries",
+            f"container {name} does not start in {_TRIES} tries: {why}",
             where=self.address,
-            do="see which program takes the ports of the ephemeral range, then run the same again",
+            do="mend that, then run the same again",
         )
 
     def _started(self, found: Container) -> bool:

@@ -85,8 +85,12 @@ class KubernetesRuntime:
         """
         objects = self.render(release, replicas, limits)
         with self._cluster() as cluster:
-            made = _apply(cluster, objects, replicas)
+            made = cluster.create(objects[0])
             try:
+                for manifest in objects[1:]:
+                    cluster.create(manifest)
+                if not made:
+                    cluster.at_least(objects[0]["metadata"]["name"], replicas)
                 shared.await_answers(
                     lambda: self._endpoints(cluster, release.id),
                     replicas,
@@ -245,14 +249,6 @@ def _settings(context: str) -> Any:
         file = os.environ.get("KUBECONFIG", "~/.kube/config")  # the client asked at its import
         config.load_kube_config(file, context or None, settings)
     return settings
-
-
-def _apply(cluster: Cluster, objects: Sequence[Manifest], replicas: int) -> bool:
-    """Have the objects. Whether this call made the Deployment, which comes first."""
-    made, *_ = [cluster.create(manifest) for manifest in objects]
-    if not made:
-        cluster.at_least(objects[0]["metadata"]["name"], replicas)
-    return made
 
 
 def _ready(pod: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,12 @@ class SwarmRuntime:
             image = reference if shared.is_remote(reference) else identity
             made = self._ensure(engine, release, image, replicas, limits)
             name = shared.name(self._scope, release.id)
+            before = set() if made else {task["ID"] for task in _bad(engine, name)}
             try:
                 shared.await_answers(
-                    lambda: self._endpoints(engine, name), replicas, lambda: _failures(engine, name)
+                    lambda: self._endpoints(engine, name),
+                    replicas,
+                    lambda: _failures(engine, name, before),
                 )
                 return self._endpoints(engine, name)[:replicas]
             except BaseException:
@@ -212,10 +215,15 @@ def _tasks(engine: DockerClient, name: str) -> Sequence[Row]:
     return found
 
 
-def _failures(engine: DockerClient, name: str) -> dict[str, str]:
-    """Replicas of a service that ended, with the swarm's word on why, and their last lines."""
+def _bad(engine: DockerClient, name: str) -> Sequence[Row]:
+    """The tasks of a service that failed; a swarm remembers some of the past."""
     tasks = _api(engine).tasks(filters={"service": name})
-    bad = [task["Status"] for task in tasks if task["Status"]["State"] in _BAD]
+    return [task for task in tasks if task["Status"]["State"] in _BAD]
+
+
+def _failures(engine: DockerClient, name: str, before: Container[str]) -> dict[str, str]:
+    """Replicas that failed but for those before, with the swarm's word on why and last lines."""
+    bad = [task["Status"] for task in _bad(engine, name) if task["ID"] not in before]
     if not bad:
         return {}
     log = b"".join(_api(engine).service_logs(name, stdout=True, stderr=True, tail=5))

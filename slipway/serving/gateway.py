@@ -33,7 +33,12 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--host", default="127.0.0.1")
     own.add_argument("--port", type=int, default=8700, help="0 for any free one")
     own.add_argument("--workers", type=int, default=1, help="processes that share the port")
-    own.add_argument("--ledger", required=True, help="URL of the ledger whose routes are served")
+    own.add_argument(
+        "--ledger",
+        default=os.environ.get("SLIPWAY_LEDGER", ""),
+        help="URL of the ledger whose routes are served; best told by SLIPWAY_LEDGER, since every "
+        "user of a machine may read a process's arguments",
+    )
     own.add_argument("--log", required=True, type=Path, help="directory of the inference log")
     own.add_argument("--key-file", type=Path, help="secret of request ids and overrides")
     own.add_argument("--announce", default="", help="file to write pid, host and port to")
@@ -93,6 +98,8 @@ def serve(options: argparse.Namespace) -> int:
     """Serve until told to stop. Returns the exit code."""
     if options.workers < 1:
         raise UsageError("a gateway has at least one worker", where="--workers")
+    if not options.ledger:
+        raise UsageError("no ledger is named", where="--ledger", do="name it in SLIPWAY_LEDGER")
     options.log.mkdir(parents=True, exist_ok=True)
     holder = reserve_port(options.host, options.port, options.share_port)
     port = holder.getsockname()[1]

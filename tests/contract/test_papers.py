@@ -130,6 +130,14 @@ def test_a_key_is_private_and_never_written_over(tmp_path: Path) -> None:
         signing.new_key(tmp_path / "key")
 
 
+def test_half_a_pair_of_keys_is_not_left(tmp_path: Path) -> None:
+    """Where the public one cannot be written, the private one goes too: the name stays free."""
+    (tmp_path / "key.pub").symlink_to(tmp_path / "gone" / "key.pub")
+    with pytest.raises(Refused, match="the key cannot be written"):
+        signing.new_key(tmp_path / "key")
+    assert not (tmp_path / "key").exists()
+
+
 def test_the_bill_of_materials_is_valid_cyclonedx(made: Release, tmp_path: Path) -> None:
     """It meets the published schema, and names every package that the bundle pins."""
     from cyclonedx.schema import SchemaVersion

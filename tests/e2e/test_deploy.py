@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from containers import BASE, require_engine
 from real_prefect import until
 
@@ -32,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with connected() as engine:
         running = engine.containers.run(
             "slipway-gateway:test",
-            ["--ledger", "sqlite:////var/lib/slipway/ledger.db"],
+            environment={"SLIPWAY_LEDGER": "sqlite:////var/lib/slipway/ledger.db"},
             detach=True,
             read_only=True,
             tmpfs={"/tmp": "", "/var/lib/slipway": "uid=65532,gid=65532"},
@@ -53,6 +55,13 @@ def test_the_gateway_serves_from_its_own_image(gateway: Any) -> None:
     until(lambda: answers(f"127.0.0.1:{port}", "/healthz"), 30, "the gateway's answer")
     looked = gateway.exec_run(["python3", "-c", "import prefect"])
     assert b"No module named 'prefect'" in looked.output
+
+
+def test_no_password_is_an_argument() -> None:
+    """Whoever lists a host's processes sees none: passwords are in environments alone."""
+    composed = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    commands = {name: json.dumps(each.get("command", [])) for name, each in composed.items()}
+    assert [name for name, told in commands.items() if "PASSWORD" in told] == []
 
 
 def test_the_compose_file_holds_together() -> None:

@@ -14,6 +14,7 @@ import pytest
 from containers import Cargo, load_cargo, require_engine
 from real_prefect import until
 
+from slipway import container as shared
 from slipway.conformance.runtime import LAWS, LIMITS, Trial
 from slipway.engine import connected
 from slipway.errors import RuntimeFailure
@@ -128,7 +129,7 @@ def test_no_free_port_is_told_and_nothing_is_left(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setattr(docker, "_free_port", lambda: taken.getsockname()[1])
-        with pytest.raises(RuntimeFailure, match="finds no free port"):
+        with pytest.raises(RuntimeFailure, match="finds no free port: see which program"):
             runtime.start(cargo.one, 1, LIMITS)
     assert _left(runtime) == []
 
@@ -158,6 +159,28 @@ def test_no_engine_is_told_with_its_address(tmp_path: Path) -> None:
         runtime.list()
     assert "nobody.sock" in caught.value.where
     assert "runtime.kind: process" in caught.value.do
+
+
+def test_a_name_that_is_always_taken_is_told_as_such(
+    runtime: DockerRuntime, cargo: Cargo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of another's that has the name and cannot be found is no lack of ports."""
+    name = f"{shared.name(runtime._scope, cargo.one.id)}-0"
+    with connected() as engine:
+        taken = engine.containers.create(cargo.image.content, name=name)
+        monkeypatch.setattr("docker.models.containers.ContainerCollection.get", _not_there)
+        try:
+            with pytest.raises(RuntimeFailure, match="another process makes one of that name"):
+                runtime.start(cargo.one, 1, LIMITS)
+        finally:
+            taken.remove()
+
+
+def _not_there(*_: Any) -> Any:
+    """Looked for, it is gone."""
+    from docker.errors import NotFound
+
+    raise NotFound("it is gone")
 
 
 def _left(runtime: DockerRuntime) -> list[str]:

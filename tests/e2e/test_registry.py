@@ -118,6 +118,21 @@ def test_an_image_is_deployed_by_the_registry_s_digest(
         engine.images.remove(pushed.reference, noprune=True)
 
 
+def test_a_name_that_was_there_before_is_given_back(
+    registry: Registry, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's own image under the name that a push needs for a moment has it afterwards."""
+    _log_in(tmp_path, registry.host, PASSWORD, monkeypatch)
+    name = f"{registry.host}/team/flights:{image.reference.rpartition(':')[2]}"
+    with connected() as engine:
+        theirs = engine.images.get(BASE)
+        theirs.tag(name)
+        pushed = push(image, f"{registry.host}/team/flights")
+        assert engine.images.get(name).id == theirs.id
+        for each in (name, pushed.reference):
+            engine.images.remove(each, noprune=True)
+
+
 def _release(image: Image) -> Any:
     from dataclasses import replace
 

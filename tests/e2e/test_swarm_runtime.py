@@ -12,9 +12,11 @@ from containers import Cargo, load_cargo, require_engine
 from engines import Node, nodes, swarm
 from real_prefect import until
 
+from slipway import container as shared
 from slipway.conformance.runtime import LAWS, LIMITS, Trial
 from slipway.engine import connected
 from slipway.errors import RuntimeFailure
+from slipway.runtimes import swarm as swarm_runtime
 from slipway.runtimes.swarm import SwarmRuntime
 
 pytestmark = pytest.mark.real
@@ -85,6 +87,23 @@ def test_an_engine_in_no_swarm_is_told(cargo: Cargo, tmp_path: Path) -> None:
     """An engine that manages no swarm is one clear error."""
     with pytest.raises(RuntimeFailure, match="not a swarm manager"):
         SwarmRuntime(tmp_path).start(cargo.one, 1, LIMITS)
+
+
+def test_a_failure_of_the_past_is_none_of_a_start(
+    runtime: SwarmRuntime, fleet: Fleet, cargo: Cargo
+) -> None:
+    """A replica that ended and that the swarm starts anew: adopted once it answers again."""
+    runtime.start(cargo.one, 1, LIMITS)
+    for node in (fleet.manager, fleet.worker):
+        with connected(node.address) as engine:
+            for each in engine.containers.list():
+                each.kill()
+    with connected(fleet.manager.address) as engine:
+        name = shared.name(runtime._scope, cargo.one.id)
+        until(lambda: swarm_runtime._bad(engine, name), 30, "the swarm's word on the failure")
+        (endpoint,) = runtime.start(cargo.one, 1, LIMITS)
+        assert swarm_runtime._bad(engine, name)  # it still remembers
+    assert runtime.probe(endpoint)
 
 
 def test_replicas_are_spread_and_a_lost_node_is_made_up_for(

@@ -64,10 +64,12 @@ class SmallCluster:
     Args:
         bundles: image to the bundle that it serves.
         folder: for the pods' logs.
+        forbidden: kinds that the account may not create.
     """
 
     bundles: Mapping[str, Path]
     folder: Path
+    forbidden: frozenset[str] = frozenset()
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     pods: dict[str, list[Pod]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(2))
@@ -76,6 +78,8 @@ class SmallCluster:
     def create(self, kind: str, body: Object) -> tuple[int, Object]:
         """An object, unless one of that name is there."""
         name = body["metadata"]["name"]
+        if kind in self.forbidden:
+            return 403, {"kind": "Status", "reason": "Forbidden"}
         if (kind, name) in self.objects:
             return 409, {"kind": "Status", "reason": "AlreadyExists"}
         self.objects[kind, name] = body
@@ -136,9 +140,9 @@ class SmallCluster:
 
 
 @contextmanager
-def small_cluster(bundles: Mapping[str, Path], folder: Path) -> Iterator[Path]:
+def small_cluster(bundles: Mapping[str, Path], folder: Path, *forbidden: str) -> Iterator[Path]:
     """Serve the API on loopback. Gives the path of its kubeconfig."""
-    cluster = SmallCluster(bundles, folder)
+    cluster = SmallCluster(bundles, folder, frozenset(forbidden))
 
     class Handler(BaseHTTPRequestHandler):
         def do(self) -> None:

@@ -65,3 +65,17 @@ def test_without_an_image_nothing_is_made(cluster: Path) -> None:
     """A release that has none is refused before the cluster is asked."""
     with pytest.raises(RuntimeFailure, match="has no image"):
         KubernetesRuntime(cluster / "home").start(in_image("1", ""), 1, LIMITS)
+
+
+@pytest.mark.parametrize("kind", ["services", "httproutes"])
+def test_what_an_account_may_not_make_leaves_nothing(
+    kind: str, bundles: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused half-way, the start is told and the Deployment that it made is deleted again."""
+    with small_cluster({"good": bundles["onnx"].path}, tmp_path, kind) as kubeconfig:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        runtime = KubernetesRuntime(tmp_path / "home", parent="public")
+        with pytest.raises(RuntimeFailure, match="the cluster refuses: 403"):
+            runtime.start(in_image("1", "good"), 1, LIMITS)
+        with runtime._cluster() as cluster:
+            assert runtime._pods(cluster) == []
