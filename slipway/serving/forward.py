@@ -36,8 +36,10 @@ _BLANKS = (b" ", b"\t")
 _DELIMITED = (b"content-length", b"transfer-encoding")
 
 
-class Call(msgspec.Struct, eq=False):
+class Call(msgspec.Struct, eq=False, kw_only=True):
     """One try at one replica, its answer collected whole. Subclasses say what follows in ``done``.
+
+    (Its fields go by name so that a subclass's go by position, which costs a fifth.)
 
     Attributes:
         head: the request's head without the Host header and the empty line, which are added.

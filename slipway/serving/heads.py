@@ -2,7 +2,9 @@
 
 Clients and servers send the same header lines again and again. A line that has been checked once
 against the grammar (RFC 9110, 5.5; RFC 9112, 5) is remembered with its meaning, so that reading a
-head is a few look-ups. Whatever is unusual (another version, a transfer coding, an expectation, a
+head is a few look-ups. Lines that carry something new each time (a unit, an id) would only push
+others out: of their kind the name is remembered, and the value is looked through. Whatever is
+unusual (another version, a transfer coding, an expectation, a
 repeated or malformed line) is not understood here and left to llhttp, which judges everything.
 What is understood here, llhttp understands in the same way; a test holds them together.
 """
@@ -29,12 +31,32 @@ _header_line = re.compile(
     rb"[\x21-\x7e\x80-\xff])?)?[ \t]*"
 ).fullmatch
 _digits = re.compile(rb"[0-9]{1,15}").fullmatch
+_PLAIN = bytes(range(0x21, 0x7F))
 
 _LEFT_TO_LLHTTP = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer"))
+_JUDGED_BY_VALUE = frozenset((b"content-length", b"connection"))
 _NO_BODY = (204, 304)
 
+
+class _NotUnderstoodError(Exception):
+    """A line that is left to llhttp."""
+
+
+class _Lines(dict[bytes, Pair]):
+    """Header lines seen before; one not seen yet is read when it is asked for."""
+
+    def __missing__(self, line: bytes) -> Pair:
+        start, _, value = line.partition(b": ")
+        name = _names.get(start)
+        if name is not None and value and not value.translate(None, _PLAIN):
+            return name, value
+        return _learn_header(line)
+
+
 _request_lines: dict[bytes, Line] = {}
-_header_lines: dict[bytes, Pair] = {}
+_names: dict[bytes, bytes] = {}
+_header_lines = _Lines()
+_known_line = _header_lines.__getitem__
 _answers: dict[bytes, tuple[int, Headers, int]] = {}
 
 
@@ -61,11 +83,10 @@ def read_answer(head: bytes) -> tuple[int, Headers, int] | None:
 
 
 def _headers(lines: list[bytes]) -> Headers | None:
-    known = _header_lines
-    pairs = [known.get(line) or _learn_header(line) for line in lines]
-    if None in pairs:
+    try:
+        headers = dict(map(_known_line, lines))
+    except _NotUnderstoodError:
         return None
-    headers = dict(pairs)  # type: ignore[arg-type]
     return headers if len(headers) == len(lines) else None
 
 
@@ -79,17 +100,19 @@ def _learn_request(line: bytes) -> Line | None:
     return read
 
 
-def _learn_header(line: bytes) -> Pair | None:
+def _learn_header(line: bytes) -> Pair:
     match = _header_line(line)
     if match is None:
-        return None
+        raise _NotUnderstoodError
     name, value = match[1].lower(), match[2] or b""
     if name in _LEFT_TO_LLHTTP or (name == b"content-length" and not _digits(value)):
-        return None
+        raise _NotUnderstoodError
     if name == b"connection" and value.lower() != b"keep-alive":
-        return None
+        raise _NotUnderstoodError
     pair = (name, value)
     _remember(_header_lines, line, pair)
+    if name not in _JUDGED_BY_VALUE:
+        _remember(_names, match[1], name)
     return pair
 
 

@@ -74,7 +74,7 @@ def read_json_row(exchange: Exchange) -> list[Any] | None:
     return [value] if isinstance(value, dict) else None
 
 
-class RelayTry(Try, kw_only=True):
+class RelayTry(Try):
     """A try whose answer is passed on as it comes, once its head is good."""
 
     flight: Relay
@@ -116,7 +116,7 @@ class RelayTry(Try, kw_only=True):
         self.flight.served.deadlines.add(self, self.arm.budget)
 
 
-class Relay(Flight, kw_only=True):
+class Relay(Flight):
     """One request that is passed on."""
 
     begun: RelayTry | None = None
@@ -143,7 +143,8 @@ class Relay(Flight, kw_only=True):
 
     def next_try(self, arm: ServedArm) -> Try:
         """A try that streams."""
-        return RelayTry(self.head, self.body, self.limit, flight=self, arm=arm, began=monotonic())
+        now = monotonic()
+        return RelayTry(self, arm, now, head=self.head, body=self.body, limit=self.limit)
 
     def begin_answer(self, attempt: RelayTry) -> None:
         """The user's answer begins: from here on no other arm can give it."""
@@ -211,7 +212,7 @@ def _last_json(tail: bytes) -> Any:
     return None
 
 
-class Mirror(Call, kw_only=True):
+class Mirror(Call):
     """A copy of an answered request, sent to the shadow: nobody waits for it."""
 
     flight: Flight
@@ -233,7 +234,7 @@ class Mirror(Call, kw_only=True):
             return
         shadow.mirrors += 1
         limit, now = served.policy.max_answer_bytes, monotonic()
-        mirror = cls(flight.head, flight.body, limit, flight=flight, arm=shadow, began=now)
+        mirror = cls(flight, shadow, now, head=flight.head, body=flight.body, limit=limit)
         replica.send(mirror, shadow.budget)
 
     def done(self) -> None:

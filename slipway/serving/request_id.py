@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import struct
 from pathlib import Path
 
 LENGTH = 44
 _TAG_BYTES = 8
-_BODY = struct.Struct(">QHI")  # milliseconds and half the nonce, the other half, the counter
+_BODY_BYTES = 14
 
 
 class Minter:
@@ -29,7 +28,7 @@ class Minter:
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         self._key = key
-        self._nonce = int.from_bytes(nonce, "big")
+        self._nonce = int.from_bytes(nonce, "big") << 32
         self._count = 0
         self._keyed: dict[bytes, hashlib.blake2b] = {}
 
@@ -41,8 +40,8 @@ class Minter:
             now: seconds since 1970 UTC.
         """
         self._count = count = (self._count + 1) & 0xFFFFFFFF
-        nonce = self._nonce
-        body = _BODY.pack(int(now * 1000) << 16 | nonce >> 16, nonce & 0xFFFF, count)
+        made = int(now * 1000) << 64 | self._nonce | count
+        body = made.to_bytes(_BODY_BYTES, "big")
         return (body + self._tag(body, model)).hex()
 
     def knows(self, request_id: str, model: bytes) -> bool:

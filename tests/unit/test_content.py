@@ -31,6 +31,15 @@ def test_every_form_of_a_scoring_request_gives_the_same_rows(body):
     assert Scoring().rows(json.dumps(body).encode(), JSON) == ROWS
 
 
+def test_columns_that_are_no_names_are_not_taken_for_names():
+    """Remembering the columns of one request makes nothing else of the next one's."""
+    for columns in (["a", "b"], [1, 2], ["b", "a"], [1, 2]):
+        body = json.dumps({"dataframe_split": {"columns": columns, "data": [[1, "x"]]}}).encode()
+        named = dict(zip(columns, [1, "x"], strict=True))
+        expected = [[1, "x"]] if 1 in columns else [named]
+        assert Scoring().rows(body, JSON) == expected
+
+
 @pytest.mark.parametrize("body", [[], 3, {}, {"dataframe_split": []}, {"instances": 3}])
 def test_another_shape_is_left_to_the_arm(body):
     """JSON of an unknown shape has no rows that the gateway knows of."""

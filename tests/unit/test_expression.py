@@ -17,11 +17,12 @@ from slipway.expression import Unfit, compile_expression
         ("row['odd name'] * 2", 8),
         ("missing is None", True),
         ("round(abs(-hour) / 7, 1)", 2.6),
+        ("min(hour, min) + row['min']", 5),
     ],
 )
 def test_it_computes(source, value):
     """Arithmetic, comparison, logic, conditionals and four functions work as in Python."""
-    row = {"hour": 18, "carrier": "UA", "late": True, "odd name": 4, "missing": None}
+    row = {"hour": 18, "carrier": "UA", "late": True, "odd name": 4, "missing": None, "min": 2.5}
     assert compile_expression(source)(row) == value
 
 

@@ -7,7 +7,7 @@ from slipway.serving.forward import TIMEOUT, Call, Deadlines, Replica
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
-class Asked(Call, kw_only=True):
+class Asked(Call):
     """A call that tells when it has ended."""
 
     ended: asyncio.Event
@@ -19,7 +19,8 @@ class Asked(Call, kw_only=True):
 
 def call(path: str) -> Asked:
     """A request for a path."""
-    return Asked(f"GET {path} HTTP/1.1\r\n".encode(), b"", 1000, ended=asyncio.Event())
+    head = f"GET {path} HTTP/1.1\r\n".encode()
+    return Asked(asyncio.Event(), head=head, body=b"", limit=1000)
 
 
 async def together(replica: Replica, *calls: Asked) -> None:

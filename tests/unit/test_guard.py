@@ -1,5 +1,7 @@
 """Input guardrails and the rate of a unit."""
 
+import math
+
 import pytest
 
 from slipway.policy import ColumnGuard, Guard, Rate
@@ -10,6 +12,7 @@ from slipway.serving.shared import Table
 COLUMNS = {
     "hour": ColumnGuard(required=True, min=0, max=23),
     "carrier": ColumnGuard(one_of=("AA", "UA")),
+    "stops": ColumnGuard(one_of=(0, 1)),
 }
 
 
@@ -26,6 +29,8 @@ def guard(**parts):
         ({}, "column hour: found None"),
         ({"hour": "noon"}, "found 'noon'"),
         ({"hour": 3, "carrier": "ZZ"}, "allowed is one of AA, UA"),
+        ({"hour": 3, "stops": 7}, "column stops: found 7, allowed is one of 0, 1"),
+        ({"hour": 3, "stops": math.inf}, "column stops: found inf"),
         ([3], "does not name its columns"),
     ],
 )
@@ -49,6 +54,8 @@ def test_a_deny_rule_refuses_and_fails_closed():
     for row in ({"distance": 9999}, {"distance": "far"}, {}):
         with pytest.raises(BadRequestError, match="rule"):
             denies.check_rows([row])
+    with pytest.raises(BadRequestError, match="it has no column 'distance'"):
+        denies.check_rows([{}])
 
 
 def test_rows_of_unknown_shape_are_refused():
