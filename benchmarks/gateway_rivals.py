@@ -147,8 +147,15 @@ def backend(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def rival(name: str, workers: int, ports: tuple[int, int], folder: Path) -> Iterator[Rival]:
-    """A contestant by name, started."""
+def rival(
+    name: str,
+    workers: int,
+    ports: tuple[int, int],
+    folder: Path,
+    policy: dict[str, object] = POLICY,
+    compact_seconds: float = 0.0,
+) -> Iterator[Rival]:
+    """A contestant by name, started; policy and compaction are Slipway's."""
     port = free_port()
     within = {"folder": folder, "ports": ports, "port": port, "workers": workers}
     place = folder / f"{name}-{workers}.conf"
@@ -162,7 +169,8 @@ def rival(name: str, workers: int, ports: tuple[int, int], folder: Path) -> Iter
         command = [sys.executable, script, str(port), str(workers)]
         command += [f"127.0.0.1:{p}" for p in ports]
     else:
-        command = _slipway(port, workers, ports, folder)
+        command = _slipway(port, workers, ports, folder, policy)
+        command += ["--compact-seconds", str(compact_seconds)]
     with started(name, workers, command, port, folder) as one:
         yield one
 
@@ -172,17 +180,18 @@ def _nginx(template: str, place: Path, **within: object) -> list[str]:
     return ["nginx", "-e", f"{place}.log", "-c", str(place)]
 
 
-def _slipway(port: int, workers: int, ports: tuple[int, int], folder: Path) -> list[str]:
+def _slipway(
+    port: int, workers: int, ports: tuple[int, int], folder: Path, policy: dict[str, object]
+) -> list[str]:
     """A ledger with one route and its lease, and the gateway that serves it."""
     own = folder / f"slipway-{workers}"
     own.mkdir()
     ledger = open_ledger(url := f"sqlite:///{own / 'ledger.db'}")
     arms = (Arm("stable", "sha256:1", 0.99), Arm("candidate", "sha256:2", 0.01, leased=True))
-    table = RouteTable("flights", 1, "benchmark", arms, 3600.0, POLICY)
+    table = RouteTable("flights", 1, "benchmark", arms, 3600.0, policy)
     ledger.append(draft(event=Event.OPENED, body={"route": table.record()}), expect=head(()))
     for arm, at in zip(arms, ports, strict=True):
         ledger.place(arm.release, [f"127.0.0.1:{at}"])
     ledger.renew("flights", 1, 3600.0, time.time())
     command = [sys.executable, "-m", "slipway.serving.gateway", "--port", str(port)]
-    command += ["--workers", str(workers), "--ledger", url, "--log", str(own / "log")]
-    return [*command, "--compact-seconds", "0"]
+    return [*command, "--workers", str(workers), "--ledger", url, "--log", str(own / "log")]

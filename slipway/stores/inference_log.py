@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import sys
 import time
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway.stores.log_writer import FEEDBACK, REQUESTS, SEALED
+from slipway.stores.log_writer import FEEDBACK, REQUESTS, SEALED, SEGMENT_SECONDS
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 KEEP_COMPACTED_SECONDS = 60.0
 """How long a segment outlives its Parquet file, for readers that have listed it already."""
 
+_SLACK_SECONDS = 60.0
+"""For a clock that is set while a segment is written."""
 
 COLUMNS = {
     REQUESTS: {
@@ -117,12 +120,24 @@ def load_feedback(folder: Path, table: Table) -> None:
         memory.note(request_id, kind, msgspec.json.decode(raw))
 
 
-def files(folder: Path, kind: str) -> tuple[list[str], list[str]]:
-    """The Parquet files and the segments that are not in Parquet yet, oldest first."""
-    parquet = sorted((folder / kind).glob("*.parquet"))
+def files(folder: Path, kind: str, since: float = 0.0) -> tuple[list[str], list[str]]:
+    """The Parquet files and the segments that are not in Parquet yet, oldest first.
+
+    Args:
+        since: leave out files whose name says that they ended before that time.
+    """
+    begun = since - SEGMENT_SECONDS - _SLACK_SECONDS
+    names = sorted(p for p in (folder / kind).glob("*.*") if _started(p) >= begun)
+    parquet = [p for p in names if p.suffix == ".parquet"]
     done = {p.stem for p in parquet}
-    segments = sorted(p for p in (folder / kind).glob("*.ndjson") if p.stem not in done)
+    segments = [p for p in names if p.suffix == ".ndjson" and p.stem not in done]
     return [str(p) for p in parquet], [str(p) for p in segments]
+
+
+def _started(path: Path) -> float:
+    """When a file's first row was written, by its name; one that has none may hold any time."""
+    number = path.name.partition("-")[0]
+    return int(number) / 1000.0 if number.isdecimal() else math.inf
 
 
 _USUAL = {
@@ -153,9 +168,9 @@ def _read_segments(kind: str, segments: list[str]) -> str:
     )
 
 
-def _source(folder: Path, kind: str) -> str:
+def _source(folder: Path, kind: str, since: float) -> str:
     """A table expression over one kind's files. It holds our own file names and nothing else."""
-    parquet, segments = files(folder, kind)
+    parquet, segments = files(folder, kind, since)
     parts = [f"(SELECT * FROM read_parquet({_texts(parquet)}))"] if parquet else []  # noqa: S608
     if segments:
         parts.append(_read_segments(kind, segments))
@@ -197,17 +212,21 @@ FROM (SELECT * FROM requests WHERE override = '') AS requests LEFT JOIN (
 """
 
 
-def open_log(folder: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
+def open_log(folder: str | os.PathLike[str], since: float = 0.0) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views of this module over a log as it is now.
 
     Open it again to see later rows. Rows are visible at most two seconds after the answer.
+
+    Args:
+        since: files that hold nothing from that time on are not opened. The views may still hold
+            earlier rows: say ``WHERE "at" >= since`` too.
     """
     import duckdb
 
     root = Path(folder)
     connection = duckdb.connect(":memory:")
-    connection.execute(f"CREATE VIEW requests AS SELECT * FROM {_source(root, REQUESTS)}")  # noqa: S608
-    connection.execute(_FEEDBACK_VIEW.format(source=_source(root, FEEDBACK)))
+    connection.execute(f"CREATE VIEW requests AS SELECT * FROM {_source(root, REQUESTS, since)}")  # noqa: S608
+    connection.execute(_FEEDBACK_VIEW.format(source=_source(root, FEEDBACK, since)))
     connection.execute(_JUDGED_VIEW)
     return connection
 

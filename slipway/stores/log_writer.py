@@ -21,6 +21,8 @@ from slipway.serving.rows import FeedbackRow, RequestRow
 log = logging.getLogger(__name__)
 
 REQUESTS, FEEDBACK = "requests", "feedback"
+SEGMENT_SECONDS = 600.0
+"""How long rows may go into one segment, from the time that its name begins with."""
 SEALED = 0o440
 """The mode of a segment that its writer has closed; one that was killed leaves another."""
 
@@ -78,7 +80,7 @@ class LogWriter:
         folder: Path,
         *,
         segment_bytes: int = 64 << 20,
-        segment_seconds: float = 600.0,
+        segment_seconds: float = SEGMENT_SECONDS,
         pending_bytes: int = 64 << 20,
     ) -> None:
         self.dropped = 0
