@@ -16,7 +16,7 @@ from slipway.rollout import ModelState, return_to, reviewed, take
 from tasks.observe import lease_of, look_again, observe, renew
 from tasks.record import ledger, record, state_of
 from tasks.register import crown
-from tasks.serve import keep_gateway, keep_up, settle, stand_by
+from tasks.serve import keep_gateway, keep_up, serve_again, settle
 
 RULE = "judge"
 TELL_SECONDS = 30.0
@@ -96,7 +96,7 @@ def _look_back(home: Home, state: ModelState, now: float) -> ModelState:
         state = state_of(home, state.model)
     back = to_return(state)
     if back:
-        stand_by(home, back, state.terms[back])
+        serve_again(home, state, back)
         reason = f"later labels contradict the promotion of {short(state.stable)}"
         record(home, state, return_to(state, back, now=now, actor=RULE, reason=reason))
         state = state_of(home, state.model)

@@ -83,5 +83,5 @@ def build(home: Home, declared: Spec, pack: Pack, commit: str, actor: str) -> st
         picture, _ = image(declared, built, candidate.commit)
         made = bind(data, candidate, built, report, version, picture)
         ensure_gateway(home)
-        open_for(home, declared, pack, candidate, made, state_of(home, declared.model), actor)
+        open_for(home, declared, pack, candidate, made, actor)
     return made.id

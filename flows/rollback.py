@@ -13,7 +13,7 @@ from slipway.rollout import ModelState
 from tasks.open import who
 from tasks.record import record, state_of
 from tasks.register import crown
-from tasks.serve import await_route, settle, stand_by, way_back
+from tasks.serve import await_route, serve_again, settle, way_back
 
 
 @flow(name="rollback", flow_run_name="rollback {model}")
@@ -42,7 +42,7 @@ def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> Model
         state = state_of(home, model)
         target, draft = way_back(home, state, to, now=time.time(), actor=actor, reason=reason)
         if target:
-            stand_by(home, target, state.terms[target])
+            serve_again(home, state, target)
         try:
             record(home, state, draft)
         except LedgerConflict:

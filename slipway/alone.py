@@ -49,13 +49,23 @@ class _FirstValues:
         import numpy as np
 
         m = (limit - self._low) / self._range
-        if not 0.0 < m < 1.0:  # no mean lies beyond the bounds: that side is refuted, or never is
-            return math.inf if (m <= 0.0) == above else -math.inf
+        if not 0.0 < m < 1.0:
+            return math.inf if self._refuted_at_bound(m, above) else -math.inf
         most = 1.0 / m if above else 1.0 / (1.0 - m)
         stakes = np.array(STAKES)[:, None] * most
         gains = log_gains(self._values, np.array([m]), stakes, above=above)[:, 0, :]
         purse = (gains @ self._counts).tolist()
         return log_sum_exp(purse) - math.log(len(purse))
+
+    def _refuted_at_bound(self, m: float, above: bool) -> bool:
+        """Whether the mean is surely above (below) a limit that leaves no room to bet.
+
+        Beyond the bounds no mean lies. A mean at a bound is refuted by one value off it.
+        """
+        if not 0.0 <= m <= 1.0:
+            return (m < 0.0) == above
+        off = self._values > 0.0 if m <= 0.0 else self._values < 1.0
+        return (m <= 0.0) == above and bool(off.any())
 
     def interval(self, alpha: float) -> tuple[float, float]:
         need = math.log(1.0 / (alpha * self.part))

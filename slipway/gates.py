@@ -68,7 +68,8 @@ class Gate:
             of a launch that leaves nobody with stable (blue/green), and of a shadow's answers.
         low, high: bounds of the metric's values, where it has them and is not built in.
         min_units: units that each arm must have before the gate is decided.
-        missing: what a gate without data is: ``not_measured`` or ``fail``.
+        missing: what a gate without data is: ``not_measured``, or ``fail`` as soon as
+            ``min_units`` (mature) requests were asked of each arm that it needs.
         maturity: seconds to wait for a request's value (its label, say) before it counts either
             way, so that what comes early does not count for more.
         coverage: the part of each arm's mature requests that must have a value.
@@ -312,6 +313,7 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
             f"{path}.limit: for a rate or mean that is a guardrail or signal; of a quantile, limit "
             "the rate of what is beyond it (the metric 'slow')"
         )
+    faults += _limit_faults(path, gate)
     if (gate.get("type") == "quantile") != ("q" in gate):
         faults.append(f"{path}.q: a quantile gate has it, and no other")
     if "query" in gate and gate.get("type") != "mean":
@@ -324,6 +326,20 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
     if _number(low) and _number(high) and low >= high:
         faults.append(f"{path}.low: {low!r} is not below high, {high!r}")
     return faults
+
+
+def _limit_faults(path: str, gate: Mapping[str, Any]) -> list[str]:
+    """A limit at the best value there is: no number of units shows a mean to lie within it."""
+    low, high = (0.0, 1.0) if gate.get("type") == "rate" else (gate.get("low"), gate.get("high"))
+    higher = gate.get("direction") == "higher"
+    limit: Any = gate.get("limit")
+    best: Any = high if higher else low
+    if not (_number(limit) and _number(best)) or (limit < best if higher else limit > best):
+        return []
+    return [
+        f"{path}.limit: {limit!r} can never be shown to be kept, since the best there is is "
+        f"{best:g}; allow for a little"
+    ]
 
 
 def _gate(raw: Mapping[str, Any]) -> Gate:

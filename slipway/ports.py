@@ -139,6 +139,17 @@ class LedgerStore(Protocol):
         """Where a release answers, as last said."""
         ...
 
+    def stand_by(self, release_id: str, until: float) -> None:
+        """Say that a release is being started for a route to come, and is needed until then.
+
+        Nobody may stop it as surplus meanwhile; whoever starts it and dies is forgotten in time.
+        """
+        ...
+
+    def standing_by(self, now: float) -> frozenset[str]:
+        """The releases that are needed although no entry says so yet."""
+        ...
+
     def lease(self, model: str) -> Lease | None:
         """The last lease granted for a model, of whatever route."""
         ...

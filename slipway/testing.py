@@ -64,6 +64,7 @@ class MemoryLedger:
         self._manifests: dict[str, Release] = {}
         self._leases: dict[str, Lease] = {}
         self._placed: dict[str, tuple[str, ...]] = {}
+        self._standing_by: dict[str, float] = {}
         self._acknowledged: dict[str, dict[str, tuple[int, float]]] = {}
         self._locked: set[str] = set()
         self._one_writer = threading.Lock()
@@ -134,6 +135,14 @@ class MemoryLedger:
     def placed(self, release_id: str) -> tuple[str, ...]:
         """Where a release answers; nothing where it was placed nowhere."""
         return self._placed.get(release_id, ())
+
+    def stand_by(self, release_id: str, until: float) -> None:
+        """Say that a release is being started for a route to come, and is needed until then."""
+        self._standing_by[release_id] = until
+
+    def standing_by(self, now: float) -> frozenset[str]:
+        """The releases that are needed although no entry says so yet."""
+        return frozenset(r for r, until in self._standing_by.items() if until > now)
 
     def route(self, model: str) -> Route | None:
         """What gateways serve: the last table recorded, where its releases answer, its lease."""

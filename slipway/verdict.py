@@ -206,7 +206,7 @@ def judge(
     split = _Split(pair if split_is_known else None, gates.policy.srm_alpha)
     results = tuple(
         _judge_gate(
-            evidence.metrics.get(g.name),
+            evidence,
             g,
             gates.alpha(g) * part,
             next_share,
@@ -304,7 +304,7 @@ def _satisfied(result: GateResult, next_share: float) -> bool:
 
 
 def _judge_gate(
-    seen: Measured | Tails | Cohorts | None,
+    evidence: Evidence,
     gate: Gate,
     alpha: float,
     next_share: float,
@@ -312,6 +312,7 @@ def _judge_gate(
     split: _Split,
     intervals: bool,
 ) -> GateResult:
+    seen = evidence.metrics.get(gate.name)
     if isinstance(seen, Cohorts):
         seen = seen.having(pair.baseline, pair.candidate)
     level = seen if seen is None or isinstance(seen, Measured) else seen.level
@@ -324,7 +325,8 @@ def _judge_gate(
     if gate.limit is None:
         empty = empty or split.doubt(units, f"units with {gate.name}")
     if seen is None or empty:
-        failed = gate.missing == "fail"
+        asked = evidence.units if level is None else level.requests
+        failed = gate.missing == "fail" and _due(asked, gate, pair)
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
         return GateResult(gate.name, gate.kind, outcome, None, None, 1.0, units, 0.0, alpha, reason)
@@ -381,10 +383,20 @@ def _share(result: GateResult, gate: Gate, next_share: float) -> float:
     return 1.0 if harm <= gate.budget else gate.budget / harm
 
 
+def _wanted(gate: Gate, pair: Pair) -> tuple[str, ...]:
+    """The arms that a gate needs data of: beyond a limit, the candidate alone."""
+    return (pair.candidate,) if gate.limit is not None else (pair.baseline, pair.candidate)
+
+
+def _due(asked: Mapping[str, int], gate: Gate, pair: Pair) -> bool:
+    """Whether so much was asked of the arms that silence says something: before, it is early."""
+    return all(asked.get(arm, 0) >= gate.min_units for arm in _wanted(gate, pair))
+
+
 def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair: Pair) -> str:
     """Why a gate is not measured, or nothing."""
+    wanted = _wanted(gate, pair)
     arms = (pair.baseline, pair.candidate)
-    wanted = arms if gate.limit is None else arms[1:]
     empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n and arm in wanted)
     if level is None or empty:
         return f"{gate.name} was not measured: no data{' of ' + empty if empty else ''}"

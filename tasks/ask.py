@@ -23,6 +23,12 @@ BATCH = 500
 TIMED_REQUESTS = 300
 
 
+def largest_gap(answers: Sequence[float], expected: Sequence[float]) -> float:
+    """The largest difference between two lists of as many scores; infinite where one is NaN."""
+    gaps = [abs(a - b) for a, b in zip(answers, expected, strict=True)]
+    return max(math.inf if math.isnan(gap) else gap for gap in gaps)
+
+
 @dataclass(frozen=True, slots=True)
 class FixedRows:
     """The fixed dataset as requests.

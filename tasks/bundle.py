@@ -13,7 +13,7 @@ from slipway.expectations import FixedSet
 from slipway.home import Home
 from slipway.release import Bundle, Candidate, digest, short
 from slipway.spec import Spec
-from tasks.ask import fixed_rows
+from tasks.ask import fixed_rows, largest_gap
 
 
 @task(name="bundle", cache_policy=NO_CACHE)
@@ -70,8 +70,6 @@ def _modules(folder: Path) -> set[str]:
 
 def _largest_gap(onnx: Bundle, made: Path, fixed_set: FixedSet, spec: Spec) -> float:
     """The largest difference between ONNX's answers and the model's own on the fixed dataset."""
-    import numpy as np
-
     from slipway.serving.engine import load
 
     rows = fixed_rows(fixed_set, spec)
@@ -83,4 +81,4 @@ def _largest_gap(onnx: Bundle, made: Path, fixed_set: FixedSet, spec: Spec) -> f
         for c in spec.signature
     }
     native = json.loads((made / "native_scores.json").read_text())
-    return float(np.abs(np.array(load(Path(onnx.path)).predict(table)) - np.array(native)).max())
+    return largest_gap([float(p) for p in load(Path(onnx.path)).predict(table)], native)

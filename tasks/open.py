@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect import get_run_logger
 
-from slipway.errors import Busy, NotBlessed, Refused, RolloutError
+from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.lifecycle import Event, State
@@ -127,13 +127,7 @@ def require_blessing(model: str, report: Report) -> None:
 
 
 def open_for(
-    home: Home,
-    spec: Spec,
-    pack: Pack,
-    candidate: Candidate,
-    made: Release,
-    state: ModelState,
-    actor: str,
+    home: Home, spec: Spec, pack: Pack, candidate: Candidate, made: Release, actor: str
 ) -> None:
     """Keep the manifest, have the release running and probed, and open its rollout.
 
@@ -141,26 +135,40 @@ def open_for(
     one being launched is superseded: its users return to stable, and it starts from zero.
     """
     keep(home, made)
-    if made.id == state.stable or (state.rollout and state.rollout.release == made.id):
+    if made.id in state_of(home, spec.model).needed:
         return
     terms = terms_of(spec.runtime, made)
     stand_by(home, made.id, terms)
     try:
         probe(home, spec, pack, candidate, made)
+        _open(home, made, plan(spec, pack, terms), who(actor))
     except BaseException:
-        give_up(home, made.id, terms)
+        if made.id not in state_of(home, spec.model).needed:
+            give_up(home, made.id, terms)
         raise
-    if state.rollout:
-        reason = f"superseded by {short(made.id)}"
-        draft = take(state, Step(Event.SUPERSEDED, reason), now=time.time(), actor=who(actor))
-        record(home, state, draft)
-        state = state_of(home, spec.model)
-    reason = f"release {short(made.id)} of {spec.model}, {_against(state)}"
-    draft = open_rollout(
-        state, made.id, plan(spec, pack, terms), now=time.time(), actor=who(actor), reason=reason
-    )
-    record(home, state, draft)
     settle(home, state_of(home, spec.model))
+
+
+def _open(home: Home, made: Release, chosen: Plan, actor: str) -> None:
+    """Record that the launch begins, and that it supersedes what was being launched.
+
+    A tick of that other rollout may come in between: what it did is read again.
+    """
+    while True:
+        state = state_of(home, made.model)
+        try:
+            if state.rollout:
+                step = Step(Event.SUPERSEDED, f"superseded by {short(made.id)}")
+                record(home, state, take(state, step, now=time.time(), actor=actor))
+                state = state_of(home, made.model)
+            reason = f"release {short(made.id)} of {made.model}, {_against(state)}"
+            draft = open_rollout(
+                state, made.id, chosen, now=time.time(), actor=actor, reason=reason
+            )
+            record(home, state, draft)
+        except LedgerConflict:
+            continue
+        return
 
 
 def _against(state: ModelState) -> str:

@@ -21,7 +21,7 @@ from slipway.expectations import Pack
 from slipway.home import Home
 from slipway.release import Candidate, Release, short
 from slipway.spec import Spec
-from tasks.ask import Client, fixed_rows
+from tasks.ask import Client, fixed_rows, largest_gap
 from tasks.record import ledger
 
 SAMPLES = 200
@@ -71,8 +71,8 @@ def _ask(
         raise _refused(f"it does not answer real requests: {error}", endpoint) from error
     finally:
         client.close()
-    gap = max(abs(a - b) for a, b in zip(answers, expected, strict=True))
-    if not gap <= tolerance:  # NaN is not within it either
+    gap = largest_gap(answers, expected)
+    if gap > tolerance:
         raise _refused(
             f"its answers differ from the trained model's by up to {gap:.1e}, where "
             f"{tolerance:.1e} is allowed",

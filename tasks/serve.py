@@ -30,6 +30,8 @@ from tasks.record import ledger
 
 DEFAULT_PORT = "8700"
 ACKNOWLEDGE_SECONDS = 10.0
+STAND_BY_SECONDS = 900.0
+"""The longest that a release takes from its start to the entry that needs it: a slow engine's."""
 
 
 def runtime(home: Home, terms: Terms) -> Runtime:
@@ -116,6 +118,7 @@ class Seen:
 def look(home: Home, state: ModelState) -> Seen:
     """Ask every runtime that a model's releases were ever launched on."""
     store, running, surplus, silent = ledger(home), {}, [], {}
+    spared = store.standing_by(time.time())
     for terms, runs in in_use(state.terms.values(), home.run):
         try:
             found = runs.list()
@@ -125,7 +128,7 @@ def look(home: Home, state: ModelState) -> Seen:
         for release, endpoints in found.items():
             if release in state.needed and state.terms[release].shares_runtime(terms):
                 running[release] = endpoints
-            elif _is_of(store, release, state.model):
+            elif release not in spared and _is_of(store, release, state.model):
                 surplus.append((release, runs))
     return Seen(running, tuple(surplus), silent)
 
@@ -146,8 +149,10 @@ def settle(home: Home, state: ModelState) -> str:
     Raises:
         RuntimeFailure: a replica of stable does not start, or a gateway lags behind.
     """
-    store, seen = ledger(home), look(home, state)
-    placed = {r: store.placed(r) for r in state.needed}
+    store = ledger(home)
+    for release in store.standing_by(time.time()).intersection(state.needed):
+        store.stand_by(release, until=0.0)  # by now an entry says that it is needed
+    seen, placed = look(home, state), {r: store.placed(r) for r in state.needed}
     if seen.surplus or any(seen.running.get(r) != placed[r] for r in state.needed):
         return _settle(home, state)
     return ""
@@ -165,40 +170,52 @@ def keep_up(home: Home, state: ModelState) -> str:
     store, seen = ledger(home), look(home, state)
     for release in state.needed:
         if seen.running.get(release) != store.placed(release):
-            try:
-                stand_by(home, release, state.terms[release])
-            except RuntimeFailure as error:
-                if release != state.stable:
-                    return error.what  # the launch can be given up, stable cannot
-                _require_serving(home, state, error)
-                continue
+            if release == state.stable:  # a launch can be given up, stable cannot
+                serve_again(home, state, release)
+            else:
+                try:
+                    stand_by(home, release, state.terms[release])
+                except RuntimeFailure as error:
+                    return error.what
             answering = ", ".join(store.placed(release))
             get_run_logger().info("%s answers at %s", short(release), answering)
     return ""
 
 
-def _require_serving(home: Home, state: ModelState, error: RuntimeFailure) -> None:
-    """Let stable's users be where what runs it is silent but its replicas answer.
+def serve_again(home: Home, state: ModelState, release: str) -> None:
+    """Have a release running that everyone gets, or is to get again.
+
+    Where what runs it is silent but its replicas answer, its users have all they need.
 
     Raises:
-        RuntimeFailure: the one given; a replica does not answer either.
+        RuntimeFailure: it does not start, and a replica does not answer.
     """
-    runs, placed = runtime(home, state.terms[state.stable]), ledger(home).placed(state.stable)
-    if not placed or not all(map(runs.probe, placed)):
-        raise error
-    get_run_logger().warning("stable still answers, but cannot be looked after: %s", error.what)
+    try:
+        stand_by(home, release, state.terms[release])
+    except RuntimeFailure as error:
+        runs, placed = runtime(home, state.terms[release]), ledger(home).placed(release)
+        if not placed or not all(map(runs.probe, placed)):
+            raise
+        told = "%s still answers, but cannot be looked after: %s"
+        get_run_logger().warning(told, short(release), error.what)
 
 
 def stand_by(home: Home, release: str, terms: Terms) -> None:
-    """Have a release running and placed before any route names it."""
+    """Have a release running and placed before any route names it.
+
+    Until one does, or the time for it is over, no tick of another rollout stops it as surplus.
+    """
     store = ledger(home)
+    store.stand_by(release, time.time() + STAND_BY_SECONDS)
     runs = runtime(home, terms)
     store.place(release, runs.start(store.manifest(release), terms.replicas, terms.limits))
 
 
 def give_up(home: Home, release: str, terms: Terms) -> None:
     """Stop what ``stand_by`` started for a release that no route may name."""
-    ledger(home).place(release, ())
+    store = ledger(home)
+    store.stand_by(release, until=0.0)
+    store.place(release, ())
     runtime(home, terms).stop(release)
 
 

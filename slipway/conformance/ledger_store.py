@@ -163,6 +163,16 @@ def route_is_the_last_recorded(store: LedgerStore) -> None:
     )
 
 
+def standing_by_ends(store: LedgerStore) -> None:
+    """What is being started is needed until its time is over; the last word on it counts."""
+    require(store.standing_by(0.0) == frozenset(), "in a new store nothing can stand by")
+    store.stand_by("sha256:a", 100.0)
+    store.stand_by("sha256:b", 100.0)
+    store.stand_by("sha256:b", 50.0)
+    require(store.standing_by(49.0) == {"sha256:a", "sha256:b"}, "what stands by must be told")
+    require(store.standing_by(50.0) == {"sha256:a"}, "what stood by until now does so no more")
+
+
 def leases_renew(store: LedgerStore) -> None:
     """Every renewal has the next number, and a lease is only served with its own route."""
     _append(store, draft(body={"route": table(number=7, candidate=0.05).record()}))
@@ -230,6 +240,7 @@ LAWS: tuple[Law, ...] = (
     entries_are_copies,
     manifests_by_id,
     route_is_the_last_recorded,
+    standing_by_ends,
     leases_renew,
     gateways_acknowledge,
     renewals_at_once,

@@ -1,7 +1,8 @@
 """The ledger in SQL: SQLite by default, PostgreSQL by URL, through SQLAlchemy Core.
 
-Entries and manifests are only ever inserted. Beside them stand three small tables of what is true
-*now* and may be forgotten: leases, placements (where a release answers) and acknowledgements.
+Entries and manifests are only ever inserted. Beside them stand small tables of what is true *now*
+and may be forgotten: leases, placements (where a release answers), which releases stand by for a
+route that will name them, and acknowledgements.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ PLACEMENTS = sa.Table(
     META,
     sa.Column("release", sa.String(80), primary_key=True),
     sa.Column("endpoints", sa.Text, nullable=False),
+)
+STANDING_BY = sa.Table(
+    "slipway_standing_by",
+    META,
+    sa.Column("release", sa.String(80), primary_key=True),
+    sa.Column("until", sa.Float(53), nullable=False),
 )
 ACKS = sa.Table(
     "slipway_acks",
@@ -310,6 +317,18 @@ class SqlLedger:
         with self._read() as db:
             found = db.execute(query).scalar()
         return tuple(json.loads(found)) if found else ()
+
+    def stand_by(self, release_id: str, until: float) -> None:
+        """Say that a release is being started for a route to come, and is needed until then."""
+        row = {"release": release_id, "until": until}
+        with self._write() as db:
+            db.execute(_upsert(db, STANDING_BY, row))
+
+    def standing_by(self, now: float) -> frozenset[str]:
+        """The releases that are needed although no entry says so yet."""
+        query = sa.select(STANDING_BY.c.release).where(STANDING_BY.c.until > now)
+        with self._read() as db:
+            return frozenset(db.execute(query).scalars())
 
     def route(self, model: str) -> Route | None:
         """What gateways serve: the last table recorded, where its releases answer, its lease."""

@@ -4,7 +4,8 @@ The point is a function's name where the flow calls it, after ``before:`` or ``a
 ``after:flows.release.train``. Actions: ``kill`` (SIGKILL to this very process), ``fill`` (from
 then on no file can be written beyond 2,000 bytes, as on a full disk), ``swap`` (the newest bundle
 gets the model of the oldest one, as by a mix-up on the way to where it serves), ``doubt`` (the
-trained model's own answers are other ones than those of what serves).
+trained model's own answers are other ones than those of what serves), ``tick`` (a scheduled tick of
+every open rollout, in a process of its own).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,11 +47,17 @@ def doubt() -> None:
     newest.write_text(json.dumps([0.5 * score for score in json.loads(newest.read_text())]))
 
 
+def tick() -> None:
+    """Let the schedule come by, and let it do all that it wants to."""
+    subprocess.run([sys.executable, "-m", "flows", "advance"], check=True)
+
+
 ACTIONS: dict[str, Callable[[], None]] = {
     "kill": kill,
     "fill": fill,
     "swap": swap,
     "doubt": doubt,
+    "tick": tick,
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import Any
 
 from small_project import GATES, MODEL, strokes
 from traffic import FEATURES, traffic
 from workplace import Workplace, until
+
+from slipway.release import short
 
 TIMES = {"min_seconds": 0.5, "max_seconds": 90}
 LEASE = {"lease_seconds": 5, "tick_seconds": 0.2}
@@ -86,6 +89,30 @@ def test_blue_green_refuses_gates_that_compare(released: Workplace) -> None:
     done = released.release("blue", rollout={"strategy": "blue_green"})
     assert done.code == 1
     assert "these gates compare: error, brier" in done.err
+
+
+def test_a_newer_release_supersedes_a_launch_whose_ticks_go_on(released: Workplace) -> None:
+    """The schedule ticks the older launch while the newer one stands by: it is not surplus."""
+    model = "newer"
+    first = _first(released, model)
+    rollout: dict[str, Any] = {"steps": [{"share": 0.2, **TIMES}], **LEASE, "lease_seconds": 60}
+    older = released.asked(model, trainer__params={"c": 0.3}, rollout=rollout)
+    assert released.press("release", **older, wait=False).code == 0
+    _tick_until(released, model, "started")
+    newer = released.asked(model, trainer__params={"c": 0.1}, rollout=rollout)
+    done = released.strike("tick", "before:tasks.open.probe", "release", **newer, wait=False)
+    assert done.code == 0, done.err
+    superseded, opened = released.entries(model)[-2:]
+    assert [str(e.event) for e in (superseded, opened)] == ["superseded", "opened"]
+    assert superseded.reason == f"superseded by {short(opened.body['release'])}"
+    placed = released.ledger.placed
+    assert placed(opened.body["release"])
+    assert not placed(superseded.body["release"])
+    assert released.ledger.standing_by(time.time()) == frozenset()
+    back = released.press("rollback", model=model, reason="enough", actor="anna")
+    assert back.code == 0, back.err
+    assert not placed(opened.body["release"])
+    assert placed(first)
 
 
 def test_auto_takes_the_share_that_the_evidence_supports(released: Workplace) -> None:

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from slipway.alone import compare_alone
 from slipway.evidence import Evidence, Tally
-from slipway.gates import parse
+from slipway.gates import Gate, parse
 from slipway.verdict import Finding, Outcome, judge
 
 LIMIT = 0.05
@@ -86,3 +87,28 @@ def test_a_mean_without_bounds_waits_until_it_may_be_trusted() -> None:
     for unit in range(30, 600):
         tally.add("candidate", str(unit), draw.gauss(5.0, 1.0))
     assert judge(_seen(tally, 600), gates).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("direction", "perfect"), [("lower", 0.0), ("higher", 1.0)])
+def test_a_limit_at_the_bound_is_broken_by_a_value_off_it_and_by_nothing_else(
+    direction: str, perfect: float
+) -> None:
+    """A perfect candidate is not beyond a limit that it keeps; one bad answer is enough."""
+    chosen = Gate("error", type="rate", direction=direction, limit=perfect)
+    tally = Tally(0.0, 1.0)
+    for unit in range(20):
+        tally.add("candidate", str(unit), perfect)
+    kept = compare_alone(tally.measured(), chosen, "candidate", 0.05)
+    assert not kept.worse
+    tally.add("candidate", "20", 1.0 - perfect)
+    assert compare_alone(tally.measured(), chosen, "candidate", 0.05).worse
+
+
+@pytest.mark.parametrize(("limit", "worse"), [(-0.1, True), (1.1, False)])
+def test_a_limit_beyond_the_bounds_is_known_beforehand(limit: float, worse: bool) -> None:
+    """No mean of zeros and ones is at most -0.1, and each is at most 1.1."""
+    chosen = Gate("error", type="rate", direction="lower", limit=limit)
+    tally = Tally(0.0, 1.0)
+    tally.add("candidate", "one", 0.0)
+    told = compare_alone(tally.measured(), chosen, "candidate", 0.05)
+    assert (told.worse, told.no_worse) == (worse, not worse)

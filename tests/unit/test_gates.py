@@ -137,3 +137,17 @@ def test_gates_are_found_again_from_the_plan() -> None:
     raw = {"policy": {"alpha": 0.1}, "gate": [GATE]}
     assert isinstance(parse(raw), Gates)
     assert parse(json.loads(json.dumps(raw))) == parse(raw)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {"type": "rate", "direction": "lower", "limit": 0.0},
+        {"type": "rate", "direction": "higher", "limit": 1},
+        {"type": "mean", "direction": "lower", "limit": -1.0, "low": -1.0},
+    ],
+)
+def test_a_limit_that_nothing_could_ever_show_to_be_kept_is_refused(gate: dict[str, Any]) -> None:
+    """No number of perfect answers proves that there will never be another."""
+    with pytest.raises(ExpectationError, match="can never be shown to be kept"):
+        parse({"gate": [{"metric": "error", "kind": "guardrail", **gate}]})

@@ -156,6 +156,21 @@ def test_missing_may_be_declared_a_failure() -> None:
     assert judge(seen, gates({"missing": "fail"})).outcome is Outcome.FAIL
 
 
+def test_silence_says_nothing_before_enough_was_asked() -> None:
+    """Before the first request, and while no label can have come, nothing is missing yet."""
+    chosen = gates({"missing": "fail", "min_units": 50})
+    asked = {"stable": 900, "candidate": 100}
+    immature = Measured(0, 1, {}, requests={})
+    for seen in (
+        Evidence({}, {}, SHARES),
+        Evidence({"stable": 441, "candidate": 49}, {}, SHARES),
+        Evidence(asked, {"error": immature}, SHARES),
+    ):
+        assert judge(seen, chosen).outcome is Outcome.NOT_MEASURED
+    silent = Measured(0, 1, {}, requests=asked)
+    assert judge(Evidence(asked, {"error": silent}, SHARES), chosen).outcome is Outcome.FAIL
+
+
 def test_one_unmeasured_gate_holds_what_another_passed() -> None:
     """The overall outcome is that of the worst news."""
     chosen = gates({"margin": {"relative": 2.0}}, {"metric": "slow"})
