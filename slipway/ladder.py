@@ -10,9 +10,10 @@ from slipway.verdict import Outcome, Verdict
 def climb(state: ModelState, verdict: Verdict, now: float) -> Step:
     """The next step of a rollout that is live or held.
 
-    Only a *pass*, after the step's least time, moves forward. A verdict of *fail* returns everyone
-    to stable at once. A step that ends its time without a pass does what the plan says: roll back
-    (the default), hold for a person, or go on waiting.
+    Only a *pass*, after the step's least time, moves forward; a signal that is worse by then holds
+    for a person. A verdict of *fail* returns everyone to stable at once. A step that ends its time
+    without a pass does what the plan says: roll back (the default), hold for a person, or go on
+    waiting.
     """
     rollout = state.rollout
     assert rollout is not None
@@ -23,6 +24,8 @@ def climb(state: ModelState, verdict: Verdict, now: float) -> Step:
     elapsed = now - rollout.since
     if verdict.outcome is Outcome.PASS and elapsed >= rollout.limits["min_seconds"]:
         return _forward(rollout, verdict)
+    if verdict.holds and elapsed >= rollout.limits["min_seconds"]:
+        return Step(Event.HELD, verdict.reason)
     if elapsed >= rollout.limits["max_seconds"]:
         return _out_of_time(rollout, verdict, elapsed)
     return Step(None, f"{verdict.outcome} after {elapsed:.0f} s: {verdict.reason}")

@@ -45,7 +45,7 @@ def folder_of(releases: Path, release: Release) -> Path:
 
 
 def write(releases: Path, release: Release, environ: Mapping[str, str] = os.environ) -> Path:
-    """Write a release's papers; those that are there stay. Signed where a key is named.
+    """Write a release's papers, anew where they were changed. Signed where a key is named.
 
     Raises:
         Refused: the key that is named cannot be used.
@@ -56,8 +56,8 @@ def write(releases: Path, release: Release, environ: Mapping[str, str] = os.envi
         folder.mkdir(parents=True, exist_ok=True)
         needs = (Path(release.locators["bundle"]) / "requirements.txt").read_text()
         sbom = bill(release, needs)
-        _once(folder / MANIFEST, canonical(release.identity()))
-        _once(folder / SBOM, sbom)
+        _keep(folder / MANIFEST, canonical(release.identity()))
+        _keep(folder / SBOM, sbom)
         if key := signing.signing_key(environ):
             statement = {"release": release.id, "sbom": digest_bytes(sbom)}
             signed = {
@@ -65,7 +65,7 @@ def write(releases: Path, release: Release, environ: Mapping[str, str] = os.envi
                 "key": signing.fingerprint(key.public_key()),
                 "signature": base64.b64encode(key.sign(canonical(statement))).decode(),
             }
-            _once(folder / SIGNATURE, json.dumps(signed, indent=1).encode() + b"\n")
+            _keep(folder / SIGNATURE, json.dumps(signed, indent=1).encode() + b"\n")
     except OSError as error:
         raise RuntimeFailure(
             f"the papers of {short(release.id)} cannot be written: {error.strerror or error}",
@@ -75,8 +75,8 @@ def write(releases: Path, release: Release, environ: Mapping[str, str] = os.envi
     return folder
 
 
-def _once(path: Path, content: bytes) -> None:
-    if not path.exists():
+def _keep(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
         partial = path.with_suffix(".part")
         partial.write_bytes(content)
         partial.replace(path)

@@ -68,6 +68,7 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             where=where,
             do="give each a limit in place of its margin or budget (docs/how-to/expectations.md)",
         )
+    _require_rows(declared)
     if declared.rollout.review.after:
         try:
             labelled(gates, declared.rollout.review.after)
@@ -82,6 +83,24 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             f"'{declared.rollout.strategy}' has one answer to each",
             where=where,
             do="launch with 'rollout.strategy: shadow', or remove them",
+        )
+
+
+def _require_rows(declared: Spec) -> None:
+    """Refuse to forget requests that a step, or a review after it, will ask for.
+
+    Raises:
+        SpecError: the inference log is kept for less time than that.
+    """
+    kept = declared.serving.get("log", {}).get("keep_days")
+    longest = max(step["max_seconds"] for step in declared.rollout.shares)
+    needed = (longest + (declared.rollout.review.after or 0.0)) / 86_400.0
+    if kept is not None and kept < needed:
+        raise SpecError(
+            f"requests are kept for {kept:g} days, and the longest step and its review ask for "
+            f"those of {needed:.3g}",
+            where="serving.log.keep_days",
+            do="keep them for longer, or give 'max_seconds' or 'rollout.review.after' less",
         )
 
 

@@ -20,12 +20,12 @@ class Review:
     """What later labels say of a closed decision.
 
     Args:
-        stands: whether nothing contradicts it.
+        stands: whether nothing contradicts it; None where nothing could be measured any more.
         reason: one sentence.
         verdict: the same gates, judged on all labels so far.
     """
 
-    stands: bool
+    stands: bool | None
     reason: str
     verdict: Verdict
 
@@ -81,6 +81,9 @@ def review(
         raise UsageError(f"a verdict that is {closed.outcome} decided nothing to review")
     told = {"candidate": candidate, "baseline": baseline, "next_share": next_share}
     verdict = judge(evidence, gates, look=closed.look, **told)  # type: ignore[arg-type]
+    if verdict.outcome is Outcome.NOT_MEASURED:
+        unknown = f"whether the {closed.outcome} stands was not measured: {verdict.reason}"
+        return Review(None, unknown, verdict)
     now = {g.metric: g for g in verdict.gates}
     if closed.outcome is Outcome.PASS:
         against = [g for g in now.values() if g.outcome is Finding.WORSE]

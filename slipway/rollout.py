@@ -22,6 +22,8 @@ from slipway.terms import Terms
 from slipway.verdict import Verdict
 
 NO_BASELINE = "no baseline"
+FIRST_TRY = 0.95
+"""The part of a step's alpha for its first try; each further one gets as much of what is left."""
 ANEW = "a new rollout of that release: 'slipway release' with the same inputs"
 
 
@@ -112,7 +114,9 @@ class Rollout:
         since: when the share that is being served was granted.
         before: the route in force when it was opened, to which everything returns.
         held: whether it waits for a person, whatever has become of its lease meanwhile.
-        said: the last verdict on record, with the number of the route that it judged.
+        said: the last verdict on record of the share being served, with the number of the route
+            that it judged.
+        restarts: how often the share's evidence was begun anew, after a lapse or a hold.
     """
 
     id: str
@@ -126,6 +130,7 @@ class Rollout:
     before: RouteTable | None
     held: bool = False
     said: tuple[Mapping[str, Any], int] | None = None
+    restarts: int = 0
 
     @property
     def next_share(self) -> float:
@@ -143,11 +148,11 @@ class Rollout:
     def part(self) -> float:
         """The part of alpha that this step may spend; those of all steps sum to at most 1.
 
-        How many steps ``auto`` will take is not known, so they get 1/2, 1/6, 1/12, ...
+        How many steps ``auto`` will take is not known, so they get 1/2, 1/6, 1/12, ... Nor is it
+        how often a step starts anew: ``FIRST_TRY`` of its part is for the first time, and so on.
         """
-        if self.plan.auto:
-            return 1.0 / ((self.step + 1) * (self.step + 2))
-        return 1.0 / len(self.plan.steps)
+        steps = (self.step + 1) * (self.step + 2) if self.plan.auto else len(self.plan.steps)
+        return FIRST_TRY * (1.0 - FIRST_TRY) ** self.restarts / steps
 
     def earned(self, verdict: Verdict) -> float:
         """The share that a pass has earned: by plan, or, with ``auto``, by its own evidence."""
@@ -236,7 +241,13 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         )
     elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
         rollout = replace(
-            rollout, step=body["step"], share=body["share"], since=entry.at, held=False
+            rollout,
+            step=body["step"],
+            share=body["share"],
+            since=entry.at,
+            held=False,
+            said=None,
+            restarts=rollout.restarts + 1 if entry.event is Event.RESUMED else 0,
         )
     elif rollout and entry.event is Event.HELD:
         rollout = replace(rollout, held=True)
@@ -423,5 +434,7 @@ def reviewed(state: ModelState, found: Review, *, now: float, actor: str) -> Dra
 
 def _returns(state: ModelState, closed: Rollout, found: Review) -> str:
     """The release that a contradicted promotion gives back, where its plan says so; or nothing."""
-    undone = not found.stands and state.stable == closed.release and closed.stable in state.past
+    undone = (
+        found.stands is False and state.stable == closed.release and closed.stable in state.past
+    )
     return closed.stable if undone and closed.plan.review["then"] == "return" else ""

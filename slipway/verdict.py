@@ -144,6 +144,12 @@ class Verdict:
             return 0.0
         return min(g.share for g in self.gates)
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is missing but a person's word on a signal that is worse."""
+        worse = any(g.outcome is Finding.WORSE for g in self.gates)
+        return self.outcome is Outcome.INCONCLUSIVE and worse
+
     def record(self) -> dict[str, Any]:
         """Plain JSON values, for the ledger."""
         return {

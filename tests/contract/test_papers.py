@@ -94,6 +94,18 @@ def test_what_was_tampered_with_is_named(
     assert set(found.values()) == {"pass"}
 
 
+def test_releasing_again_mends_papers_and_signs_with_the_key_of_today(
+    made: Release, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """What 'release again' is advised for: changed papers, and a key that was exchanged."""
+    folder = papers.write(tmp_path, made, keys)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    (folder / papers.SBOM).write_text("{}")
+    (folder / papers.SIGNATURE).write_text("{}")
+    papers.write(tmp_path, made, keys)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
 def test_another_s_key_is_not_believed(made: Release, keys: dict[str, str], tmp_path: Path) -> None:
     """A signature by a key that is not ours fails, though it is sound in itself."""
     signing.new_key(tmp_path / "theirs")

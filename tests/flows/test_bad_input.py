@@ -43,6 +43,10 @@ def _refused(done: Done, *said: str) -> None:
 # What is refused before anything starts.
 
 EARLY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "requests forgotten too early": (
+        {"rollout.review.after": 604800, "serving.log.keep_days": 1},
+        ("requests are kept for 1 days", "ask for those of 7", "serving.log.keep_days"),
+    ),
     "three faults": (
         {"trainer.sead": 1, "rollout.lease_seconds": 0.1, "data.target": None},
         ("3 faults", "trainer.sead: unknown key", "did you mean 'seed'", "rollout.lease_seconds",

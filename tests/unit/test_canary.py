@@ -1,5 +1,7 @@
 """Canary: rising shares, each earned by a pass."""
 
+from dataclasses import replace
+
 import pytest
 
 from slipway.errors import SpecError
@@ -9,6 +11,7 @@ from slipway.rollout import Step
 from slipway.strategies import BUILT_IN, resolve
 from slipway.strategies.canary import Canary
 from slipway.testing import plan, verdict
+from slipway.verdict import Finding, GateResult
 
 
 def live(**changes: object) -> Rehearsal:
@@ -32,6 +35,24 @@ def asked(played: Rehearsal, outcome: str, elapsed: float) -> Step:
 def test_a_fail_returns_everyone_at_once(elapsed: float) -> None:
     """No least time protects a candidate that fails."""
     assert asked(live(), "fail", elapsed) == Step(Event.ROLLED_BACK, "the judge says fail")
+
+
+@pytest.mark.parametrize("ending", ["rollback", "hold", "extend"])
+def test_a_worse_signal_holds_for_a_person_whatever_the_plan_says_of_doubt(ending: str) -> None:
+    """More time would not change what is sure, and a signal is no reason to roll back."""
+    played = live(on_inconclusive=ending)
+    assert played.state.rollout is not None
+    told = "a signal holds the rollout: cost is worse"
+    found = replace(verdict("inconclusive", told), gates=(signal(Finding.WORSE),))
+    since = played.state.rollout.since
+    assert Canary().next(played.state, found, since + 59.9).event is None
+    for elapsed in (60.0, 1e6):
+        assert Canary().next(played.state, found, since + elapsed) == Step(Event.HELD, told)
+
+
+def signal(outcome: Finding) -> GateResult:
+    """What a gate that may hold, and no more, has found."""
+    return GateResult("cost", "signal", outcome, 1.0, (0.5, 1.5), 99.0, (100, 100), 0.0, 0.05, "")
 
 
 def test_a_pass_leads_to_the_next_share_after_the_least_time() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.controller import decide, lease_ran_out, leased
+from slipway.controller import decide, lease_ran_out, leased, review_due
 from slipway.errors import RolloutError
 from slipway.ledger import Entry
 from slipway.lifecycle import Event, State
@@ -251,3 +251,30 @@ def test_a_verdict_is_kept_in_the_entry_it_moved() -> None:
     played.tick()
     _, said = decide(played.state, None, lambda: verdict("pass"), played.clock())
     assert said == verdict("pass")
+
+
+def test_a_step_that_starts_anew_spends_what_its_first_try_left_of_alpha() -> None:
+    """However often the judge is away, all tries of all steps together spend no more than alpha."""
+    played = opened()
+    played.tick()
+    parts = []
+    for _ in range(5):
+        assert played.state.rollout is not None
+        parts.append(played.state.rollout.part)
+        played.clock.advance(60.0)
+        assert [played.tick("pass"), played.tick("pass")] != [None, None]  # expired, resumed
+    assert parts == sorted(parts, reverse=True)
+    assert sum(parts) <= 1.0 / len(LADDER)
+    played.tick("pass")
+    assert played.state.rollout is not None
+    assert played.state.rollout.part == parts[0]
+
+
+def test_what_a_person_closes_by_hand_has_no_verdict_to_review() -> None:
+    """The pass that led to this share judged another route, and closed nothing."""
+    played = opened(plan(LADDER, review={"after": 60.0, "then": "alert"}))
+    played.tick()
+    played.tick("pass")
+    played.roll_back()
+    played.clock.advance(100.0)
+    assert review_due(played.state, played.clock()) is None

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.exposure import judge_step
 from slipway.rehearsal import Rehearsal
-from slipway.rollout import Rollout
+from slipway.rollout import FIRST_TRY, Rollout
 from slipway.testing import plan, verdict
 from slipway.verdict import Finding, GateResult, Outcome, Verdict
 
@@ -89,4 +89,4 @@ def test_the_parts_of_alpha_of_all_steps_sum_to_at_most_one() -> None:
         parts.append(played.state.rollout.part)
         played.tick("pass", next_share=0.001 + number / 100)
     assert sum(parts) <= 1.0
-    assert parts[:2] == [pytest.approx(1 / 2), pytest.approx(1 / 6)]
+    assert parts[:2] == [pytest.approx(FIRST_TRY / 2), pytest.approx(FIRST_TRY / 6)]

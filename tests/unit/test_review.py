@@ -69,6 +69,13 @@ def test_a_failure_for_another_reason_stands() -> None:
     assert review(closed, seen(200), LONGER).stands
 
 
+def test_a_review_without_data_says_that_nothing_was_measured() -> None:
+    """Requests that are no longer kept can neither confirm a decision nor contradict it."""
+    found = review(decided(200), Evidence({}, {}), LONGER)
+    assert found.stands is None
+    assert found.reason.startswith("whether the pass stands was not measured")
+
+
 def test_what_cannot_be_reviewed_is_refused() -> None:
     """No late labels, no longer wait, no decision: each in its words."""
     with pytest.raises(UsageError, match="sees nothing new"):
