@@ -119,6 +119,13 @@ class LedgerStore(Protocol):
         """Every model that has an entry, by name."""
         ...
 
+    def stamp(self) -> object:
+        """Another value once anyone has written since; None where that is not told cheaply.
+
+        For those who look several times a second, and need not read what has not changed.
+        """
+        ...
+
     def put_manifest(self, release: Release) -> None:
         """Keep a manifest by its id; the same one twice is no error."""
         ...

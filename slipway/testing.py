@@ -89,6 +89,10 @@ class MemoryLedger:
         """A model's entries, oldest first."""
         return tuple(self._entries.get(model, ()))
 
+    def stamp(self) -> object:
+        """Not told: whoever asks reads anew."""
+        return None
+
     def models(self) -> tuple[str, ...]:
         """Every model that has an entry, by name."""
         return tuple(sorted(self._entries))

@@ -198,6 +198,20 @@ def gateways_acknowledge(store: LedgerStore) -> None:
     require(dict(store.acknowledged("flights")) == said, "each gateway's last word must be kept")
 
 
+def stamps_tell_of_writes(store: LedgerStore) -> None:
+    """Whoever looks at the stamp alone misses no entry, renewal, placement or acknowledgement."""
+    writes: dict[str, Callable[[], object]] = {
+        "an entry": lambda: _append(store, draft()),
+        "a renewal": lambda: store.renew("flights", 1, 60.0, 100.0),
+        "a placement": lambda: store.place("sha256:a", ["127.0.0.1:1"]),
+        "an acknowledgement": lambda: store.acknowledge("one", "flights", 1, 100.0),
+    }
+    for what, write in writes.items():
+        before = store.stamp()
+        write()
+        require(before is None or store.stamp() != before, f"a stamp must change with {what}")
+
+
 def renewals_at_once(store: LedgerStore) -> None:
     """Several judges and gateways at once neither fail nor lose a renewal."""
 
@@ -243,6 +257,7 @@ LAWS: tuple[Law, ...] = (
     standing_by_ends,
     leases_renew,
     gateways_acknowledge,
+    stamps_tell_of_writes,
     renewals_at_once,
     one_lock_per_model,
 )

@@ -152,9 +152,10 @@ class Gateway:
         headers, began, now = exchange.headers, monotonic(), time()
         unit = headers.get(served.unit_header) or _unit(exchange, served, rows)
         place = served.place(unit) if unit else served.work_out(os.urandom(8).hex().encode())
-        arm, override, reason = served.arms[place.slot], "", ""
+        slot, text, logged, mirrored, bucket = place
+        arm, override, reason = served.arms[slot], "", ""
         if OVERRIDE in headers or served.policy.access.allow:
-            arm, override = served.override(headers, place.text if unit else None, now, arm)
+            arm, override = served.override(headers, text if unit else None, now, arm)
         if arm.leased and began >= served.lease_until:
             arm, reason = served.arms[0], "lease_expired"
             self._recorder.lease_out(served)
@@ -168,13 +169,13 @@ class Gateway:
             arm,
             served.chains[arm.name],
             self._minter.mint(served.name, now),
-            place.text,
+            text,
             now,
             began,
             bool(unit),
-            place.logged,
-            place.mirrored,
-            place.bucket,
+            logged,
+            mirrored,
+            bucket,
             reason,
             override,
             head=b"",

@@ -103,6 +103,16 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
                 self._parts = [self.answer]
             self._parts.append(chunk)
 
+    def whole(self, status: int, headers: dict[bytes, bytes], answer: bytes) -> None:
+        """An answer that came in one piece: all of the above and below at once."""
+        if len(answer) > self.limit:
+            self.give_up(TOO_LARGE)
+            return
+        self.status, self.headers, self.answer = status, headers, answer
+        self.finished = True
+        self.connection = None
+        self.done()
+
     def complete(self) -> None:
         """The answer is whole."""
         self.finished = True
@@ -234,10 +244,7 @@ class Upstream(asyncio.Protocol):
             return False
         self.call = None
         self.replica.give_back(self)
-        call.begin(read[0], read[1])
-        call.receive(body)
-        if not call.finished:
-            call.complete()
+        call.whole(read[0], read[1], body)
         return True
 
     # What the parser calls.

@@ -89,6 +89,13 @@ class RelayTry(Try):
             self.relaying = True
             self.flight.begin_answer(self)
 
+    def whole(self, status: int, headers: dict[bytes, bytes], answer: bytes) -> None:
+        """Pass it on as any other."""
+        self.begin(status, headers)
+        self.receive(answer)
+        if not self.finished:
+            self.complete()
+
     def receive(self, chunk: bytes) -> None:
         """Pass a part on."""
         if not self.relaying:

@@ -15,6 +15,7 @@ Spot = tuple[bytes, int]
 """A key's digest, and where its place begins."""
 
 _SLOT = struct.Struct("<16sddQ")  # key, two numbers, check word
+_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 class Table:
@@ -45,15 +46,12 @@ class Table:
         """What was put there, unless it has been forgotten."""
         digest, place = spot
         found, first, second, word = _SLOT.unpack_from(self._memory, place)
-        if found != digest or word != _check(digest, first, second):
+        if found != digest or word != hash((digest, first, second)) & _WORD:
             return None
         return first, second
 
     def write(self, spot: Spot, first: float, second: float) -> None:
         """Remember two numbers."""
         digest, place = spot
-        _SLOT.pack_into(self._memory, place, digest, first, second, _check(digest, first, second))
-
-
-def _check(digest: bytes, first: float, second: float) -> int:
-    return hash((digest, first, second)) & 0xFFFFFFFFFFFFFFFF
+        word = hash((digest, first, second)) & _WORD
+        _SLOT.pack_into(self._memory, place, digest, first, second, word)

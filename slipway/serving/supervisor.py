@@ -84,6 +84,7 @@ class Supervisor:
         self._routes: dict[str, Route] = {}
         self._told: dict[str, tuple[int, float]] = {}
         self._store: LedgerStore | None = None
+        self._stamp: object = None
         self._failing = self._stopping = False
         self._restart_at: dict[int, float] = dict.fromkeys(range(workers), 0.0)
         self._compacted = self._forgot = time.monotonic()
@@ -175,8 +176,13 @@ class Supervisor:
     def _follow_ledger(self) -> None:
         try:
             self._store = self._store or self._open_store()
-            for model in self._store.models():
-                self._follow(self._store, model)
+            stamp = self._store.stamp()  # before reading: what is written meanwhile is read again
+            if stamp is None or stamp != self._stamp:
+                for model in self._store.models():
+                    self._follow(self._store, model)
+            self._stamp = stamp
+            for model, route in self._routes.items():
+                self._acknowledge(self._store, model, route.table.number)
             self._failing = False
         except SlipwayError as error:
             self._metrics.count("slipway_ledger_failures_total")
@@ -192,7 +198,10 @@ class Supervisor:
             self._routes[model] = route
             for member in self._members.values():
                 send(member.end, route_message(route, _until(route)))
-        number, now = route.table.number, time.time()
+
+    def _acknowledge(self, store: LedgerStore, model: str, number: int) -> None:
+        """Say which route is served, once all workers serve it, and then now and again."""
+        now = time.time()
         told, at = self._told.get(model, (-1, 0.0))
         served = all(m.serves.get(model) == number for m in self._members.values())
         if served and (told != number or now - at > ACKNOWLEDGE_SECONDS):

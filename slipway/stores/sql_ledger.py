@@ -170,6 +170,7 @@ class SqlLedger:
         postgres = engine.dialect.name == "postgresql"
         one_moment = {"isolation_level": "REPEATABLE READ"} if postgres else {}
         self.reader = engine.execution_options(**one_moment)
+        self._watch: Any = None  # the driver's own connection
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
@@ -189,9 +190,10 @@ class SqlLedger:
             yield
         except IntegrityError:
             raise
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
+            cause = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
             raise LedgerError(
-                f"the ledger's database does not answer: {str(error.orig).splitlines()[0]}",
+                f"the ledger's database does not answer: {cause}",
                 where=_without_password(str(self.engine.url)),
                 do="check that the server runs and its disk has room, then run the same again",
             ) from error
@@ -234,6 +236,18 @@ class SqlLedger:
         query = sa.union(*(sa.select(table.c.model) for table in tables))
         with self._read() as db:
             return tuple(sorted(db.execute(query).scalars()))
+
+    def stamp(self) -> object:
+        """SQLite's own count of what others have committed; None for PostgreSQL, which has none.
+
+        It is told per connection, so this takes one of its own, outside of any transaction.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return None
+        with self._told():
+            if self._watch is None:
+                self._watch = self.engine.raw_connection()
+            return self._watch.cursor().execute("PRAGMA data_version").fetchone()
 
     def faults(self, model: str) -> list[str]:
         """What is wrong with a model's chain; empty when it is whole."""
