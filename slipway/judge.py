@@ -63,6 +63,12 @@ def command(
     from slipway.observations import ask, read
 
     chosen = load(gates)
+    if plot and (plot.suffix.lower() != ".png" or not plot.parent.is_dir()):
+        raise UsageError(
+            "the picture has no place there",
+            where=str(plot),
+            do="give a path that ends in .png, in a folder that exists",
+        )
     if (observations is None) == (prometheus is None):
         raise UsageError(
             "there is nothing to judge, or two things",
@@ -76,16 +82,16 @@ def command(
         when = {"start": _when("--start", start), "end": _when("--end", end)}
         seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
     answers, standings = _answers(seen, chosen, looks, bool(plot))
-    if plot:
-        from slipway.plot import draw
-
-        draw(plot, answers, chosen, baseline, seen.dated)
     told = _told({arm: found[-1] for arm, found in answers.items()}, seen, standings)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         _show({arm: found[-1] for arm, found in answers.items()}, seen)
         _show_standings(standings)
+    if plot:
+        from slipway.plot import draw
+
+        draw(plot, answers, chosen, baseline, seen.dated)
     sys.exit(EXIT_CODES[Outcome(told["outcome"])] if exit_code else 0)
 
 

@@ -6,7 +6,9 @@ the order of time, as they came.
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +92,8 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
     import duckdb
 
     reader = READERS.get(path.suffix.lower())
+    if not path.exists():
+        raise UsageError("there is no such file", where=str(path), do="give the path of one")
     if reader is None or not path.is_file():
         raise UsageError(
             "observations are read from a .csv or .parquet file, and this is none",
@@ -98,6 +102,7 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         )
     if not path.stat().st_size:
         raise UsageError("the file is empty", where=str(path), do="give it observations")
+    _check_shape(path)
     db = duckdb.connect(":memory:")
     source = reader.format(path="'" + str(path).replace("'", "''") + "'")
     try:
@@ -106,7 +111,7 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         _load(db, source, path, types, gates)
     except duckdb.Error as error:
         raise UsageError(
-            f"the file cannot be read: {str(error).splitlines()[0]}",
+            f"the file cannot be read: {_cell(str(error)) or str(error).splitlines()[0]}",
             where=str(path),
             do="mend the file; every row needs a time, an arm, a unit, and numbers",
         ) from error
@@ -179,6 +184,47 @@ def _refuse_resemblance(
             )
 
 
+def _check_shape(path: Path) -> None:
+    """Stop at a CSV file whose header names a column twice, or with a row that does not fit it.
+
+    Raises:
+        UsageError: it names the columns, or the line.
+    """
+    if path.suffix.lower() != ".csv":
+        return
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file)
+            header = next(lines, [])
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                told, do = f"the header names {', '.join(twice)} twice", "name each column once"
+                raise UsageError(told, where=str(path), do=do)
+            for row in lines:
+                if row and len(row) != len(header):
+                    raise UsageError(
+                        f"the line {lines.line_num} has {len(row)} fields, and the header "
+                        f"{len(header)}",
+                        where=str(path),
+                        do="give each row a field for every column, empty where there is no value",
+                    )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"the file is no CSV in UTF-8: {error}", where=str(path), do="save it as such"
+        ) from error
+
+
+def _cell(error: str) -> str:
+    """Which cell of a file a database error means, in words; nothing where it means none."""
+    value = re.search(r"Could not convert string ['\"](.*?)['\"] to", error)
+    column = re.search(r"column \"?(\w+)", error)
+    line = re.search(r"CSV Error on Line: (\d+)", error)
+    if not (value and column):
+        return ""
+    where = f"line {line[1]}, " if line else ""
+    return f"{where}column {column[1]}: '{value[1]}' is no number"
+
+
 def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
     missing = [c for c in KEYS if c not in types]
     if missing:
@@ -232,7 +278,7 @@ def _check_rows(
         raise UsageError("the file has no rows", where=str(path), do="give it observations")
     if whole < count:
         raise UsageError(
-            f"{count - whole} of {count} rows lack a time, an arm or a unit",
+            f"{count - whole} of {count} rows lack a finite time, an arm or a unit",
             where=str(path),
             do="leave out such rows, or fill them in",
         )

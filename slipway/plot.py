@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slipway.errors import UsageError
 from slipway.verdict import Finding
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def draw(
         gates: that they were judged by.
         baseline: the arm that they were compared with.
         dated: whether times are seconds since 1970.
+
+    Raises:
+        UsageError: it cannot be written there.
     """
     from matplotlib.figure import Figure
 
@@ -44,7 +48,14 @@ def draw(
     for axis, (arm, i) in zip(axes, panels, strict=True):
         axis.set_ylabel(f"{arm} less {baseline}")
         _panel(axis, answers[arm], i, gates.gates[i].lower_is_better, dated)
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise UsageError(
+            f"the picture cannot be written: {error.strerror or error}",
+            where=str(path),
+            do="make room, or give another path",
+        ) from error
 
 
 def _panel(axis: Any, looks: Sequence[Look], i: int, lower: bool, dated: bool) -> None:

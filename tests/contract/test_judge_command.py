@@ -258,9 +258,16 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
         ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
         ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),
         ([*FINE, [0.5, "stable", "c", 0, 1, 0]], "times are out of order: row 3", "sort"),
-        ([*FINE, ["", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a time", "fill them in"),
-        ([*FINE, [2, "", "c", 0, 1, 0]], "1 of 3 rows lack a time, an arm", "fill them in"),
-        ([*FINE, [2, "stable", "c", "no", 1, 0]], "the file cannot be read", "mend the file"),
+        ([*FINE, ["", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a finite time", "fill"),
+        ([*FINE, [2, "", "c", 0, 1, 0]], "lack a finite time, an arm", "fill them in"),
+        ([*FINE, ["inf", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a finite time", "fill"),
+        (
+            [*FINE, [2, "stable", "c", "no", 1, 0]],
+            "line 4, column error: 'no' is no number",
+            "mend the file",
+        ),
+        ([*FINE, [2, "stable", "c", 0, 1, 0, 7]], "line 4 has 7 fields, and the header 6", "field"),
+        ([*FINE, [2, "stable", "c", 0]], "line 4 has 4 fields, and the header 6", "every column"),
     ],
 )
 def test_bad_rows_get_one_clear_error(
@@ -302,7 +309,10 @@ def test_bad_gates_get_one_clear_error(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gone.csv", "--gates", "gates.toml"), "this is none"),
+        (("gone.csv", "--gates", "gates.toml"), "there is no such file"),
+        (("twice.csv", "--gates", "gates.toml"), "the header names error twice"),
+        (("seen.csv", "--gates", "gates.toml", "--plot", "no/x.png"), "the picture has no place"),
+        (("seen.csv", "--gates", "gates.toml", "--plot", "x.jpg"), "ends in .png"),
         (("seen.txt", "--gates", "gates.toml"), "this is none"),
         (("seen.csv", "--gates", "gone.toml"), "the gates cannot be read"),
         (("seen.csv",), "--gates"),
@@ -319,6 +329,7 @@ def test_wrong_usage_gets_one_clear_error(
     table(tmp_path / "seen.csv", FINE)
     table(tmp_path / "seen.txt", FINE)
     table(tmp_path / "short.csv", [[1, 0]], ("time", "error"))
+    table(tmp_path / "twice.csv", FINE, ("time", "arm", "unit", "error", "error", "score"))
     (tmp_path / "empty.csv").write_text("")
     done = judge(*arguments)
     assert done.returncode == 2
