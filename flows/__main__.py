@@ -24,15 +24,15 @@ class Terminal(logging.Filter):
     """What the person at the terminal sees and presses.
 
     An error of ours is told by ``main`` at the end, once and without tracebacks: Prefect's own
-    words about it stay in its record and its UI. Ctrl-C is noted, since a library may turn it into
-    an error of its own, as DuckDB does.
+    words about it stay in its record and its UI. Ctrl-C and SIGTERM are noted, since a library may
+    turn them into an error of its own, as DuckDB does.
     """
 
-    interrupted = False
+    interrupted = 0
 
-    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        """Ctrl-C was pressed."""
-        self.interrupted = True
+    def interrupt(self, sent: int, _frame: FrameType | None) -> None:
+        """Ctrl-C was pressed, or the machine wants us to end."""
+        self.interrupted = sent
         raise KeyboardInterrupt
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -43,21 +43,23 @@ class Terminal(logging.Filter):
 
 
 def main(name: str, parameters: str) -> int:
-    """Run a flow. Returns the exit code: 0 done, 1 refused, 2 wrong usage, 130 interrupted."""
+    """Run a flow. Returns the exit code: 0 done, 1 refused, 2 wrong usage, 130 or 143 ended."""
     terminal = Terminal()
-    before = signal.signal(signal.SIGINT, terminal.interrupt)
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, terminal.interrupt) for each in ends]
     try:
         result = _run(name, json.loads(parameters), terminal)
     except (KeyboardInterrupt, Exception) as error:
         if terminal.interrupted:
             sys.stderr.write(f"slipway {name}: interrupted; run the same again and it goes on\n")
-            return 130
+            return 128 + terminal.interrupted
         if not isinstance(error, SlipwayError):
             raise
         sys.stderr.write(f"slipway {name}: {error}\n")
         return error.exit_code
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in zip(ends, before, strict=True):
+            signal.signal(each, handler)
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0

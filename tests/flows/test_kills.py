@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from traffic import send
 from workplace import Workplace, until
@@ -92,15 +93,19 @@ def _seconds_until_all_get(place: Workplace, model: str, stable: str) -> float:
     return time.monotonic() - began
 
 
-def test_interrupted_while_it_trains_it_leaves_nothing_running(released: Workplace) -> None:
-    """Ctrl-C during the training ends the trainer too, with a sentence and exit code 130."""
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_it_trains_it_leaves_nothing_running(
+    released: Workplace, sent: signal.Signals, code: int
+) -> None:
+    """Ctrl-C or SIGTERM during the training ends the trainer too, with a sentence."""
     heads, before = released.heads(), released.processes()
     seen = set(released.root.glob("candidates/*"))
-    child = released.start("release", str(released.project), "--set", "trainer.use=train:hangs")
+    pairs = ("trainer.use=train:hangs", f"trainer.seed={sent}")
+    child = released.start("release", str(released.project), *(f"--set={pair}" for pair in pairs))
     until(lambda: _trains(released, seen), 60, "the training")
-    os.killpg(child.pid, signal.SIGINT)
+    os.killpg(child.pid, sent)
     _, said = child.communicate(timeout=30)
-    assert child.returncode == 130, said
+    assert child.returncode == code, said
     assert "interrupted; run the same again and it goes on" in said
     assert "Traceback" not in said
     until(lambda: released.processes() <= before, 20, "the end of what it started")
