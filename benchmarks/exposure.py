@@ -33,8 +33,9 @@ from slipway.evidence import BINS, Evidence, Measured, Sums
 from slipway.exposure import judge_step
 from slipway.gates import Gates, parse
 from slipway.lifecycle import Event
+from slipway.plan import Plan
 from slipway.rehearsal import Rehearsal
-from slipway.rollout import Plan, Rollout
+from slipway.rollout import Rollout
 from slipway.strategies import resolve
 from slipway.testing import plan
 from slipway.verdict import Verdict, judge

@@ -8,7 +8,7 @@ from functools import partial
 
 from prefect import flow, get_run_logger
 
-from slipway.controller import decide, review_due, to_return
+from slipway.controller import decide, how_it_ended, review_due, to_return
 from slipway.errors import LedgerConflict, Refused
 from slipway.home import Home
 from slipway.release import short
@@ -76,7 +76,9 @@ def _tick(home: Home, state: ModelState, wait: Callable[[str], None]) -> ModelSt
         return state
     broken, now = settle(home, state), time.time()
     judge = partial(observe, home, state, now)
-    step, verdict = decide(state, lease_of(home, state.model), judge, now, broken)
+    step, verdict = decide(
+        state, lease_of(home, state.model), judge, now, broken.why, broken.release
+    )
     if step.event is not None:
         record(home, state, take(state, step, now=now, actor=RULE, verdict=verdict))
         state = state_of(home, state.model)
@@ -127,9 +129,9 @@ def see_through(home: Home, model: str, release_id: str, tick_seconds: float) ->
     waiting = Waiting(model)
     while True:
         state = tick(home, model, waiting)
-        if state.rollout is None or state.rollout.release != release_id:
+        if state.rollout is None or release_id not in state.rollout.releases:
             break
         time.sleep(tick_seconds)
     crown(home, state)
-    last = next(e for e in reversed(ledger(home).entries(model)) if e.body["release"] == release_id)
+    last = how_it_ended(ledger(home).entries(model), release_id)
     return f"{model} {short(release_id)}: {last.event}: {last.reason}"

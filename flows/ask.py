@@ -39,9 +39,11 @@ def ask(model: str, wait_seconds: int = 86_400) -> str:
     state = state_of(Home.of(), model)
     if state.rollout is None or not state.rollout.held or state.last is None:
         return f"{model} is {state.state}: nothing is held for a decision"
+    arms = state.route.arms if state.route else ()
+    share = sum(arm.share for arm in arms if arm.release == state.rollout.release)
     question = (
         f"**{model}**: release `{short(state.rollout.release)}` is held at "
-        f"{100 * state.rollout.share:g} % of users.\n\n{state.last.reason}\n\n"
+        f"{100 * share:.4g} % of users.\n\n{state.last.reason}\n\n"
         f"`slipway why {model}` tells the evidence."
     )
     said = pause_flow_run(

@@ -249,6 +249,26 @@ def _gateway_address() -> str:
     return f"http://{daemon.endpoint}" if daemon.answers() else ""
 
 
+@cli.command("standings")
+@click.argument("model")
+@JSON
+def standings_(model: str, as_json: bool) -> None:
+    """How the members of MODEL's open league stand, by what has been logged until now."""
+    from slipway import show
+    from slipway.rollout import fold
+    from slipway.standings import standings
+
+    store = _ledger()
+    state = fold(model, _entries(store, model))
+    told = [dict(row) for row in standings(Home.of().log, state, time.time()).standings]
+    if as_json:
+        _dump(told)
+        return
+    arms = {arm.name: arm for arm in state.route.arms} if state.route else {}
+    manifests = {row["release"]: store.manifest(row["release"]) for row in told}
+    show.standings([{**row, "share": arms[row["member"]].share} for row in told], manifests)
+
+
 @cli.command()
 @click.argument("model")
 @click.option("--at", "when", default="", help="Only what was live at this time, ISO 8601.")

@@ -6,9 +6,10 @@ played through in a test with a list of verdicts and a list of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from slipway.errors import RolloutError
+from slipway.ledger import Entry
 from slipway.lifecycle import Event, State
 from slipway.rollout import NO_BASELINE, ModelState, Rollout, Step
 from slipway.routing import Lease
@@ -24,6 +25,7 @@ def decide(
     judge: Callable[[], Verdict],
     now: float,
     broken: str = "",
+    whose: str = "",
 ) -> tuple[Step, Verdict | None]:
     """The next step of a model, and the verdict that it rests on (None where none was needed).
 
@@ -32,11 +34,14 @@ def decide(
         judge: gives the verdict on the evidence so far; only called where a share is live.
         now: seconds since 1970 UTC.
         broken: why the candidate does not run, or nothing.
+        whose: the release that does not run, where several are launched.
     """
     rollout = state.rollout
     if rollout is None:
         return WAIT, None
-    plain = _plain(state, rollout, lease, now, broken)
+    if broken:
+        return _given_up(rollout, broken, whose), None
+    plain = _plain(state, rollout, lease, now)
     if plain is not None:
         return plain, None
     verdict = judge()
@@ -45,12 +50,8 @@ def decide(
     return chosen, verdict
 
 
-def _plain(
-    state: ModelState, rollout: Rollout, lease: Lease | None, now: float, broken: str
-) -> Step | None:
+def _plain(state: ModelState, rollout: Rollout, lease: Lease | None, now: float) -> Step | None:
     """The step that needs no verdict; None where one must be asked for."""
-    if broken:
-        return Step(Event.ROLLED_BACK, f"the release does not run: {broken}")
     if state.state is State.OPENED:
         return _start(rollout)
     if state.state is State.LAPSED:
@@ -61,12 +62,25 @@ def _plain(
     if lease is not None and lease_ran_out(state, lease, now):
         reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
         return Step(Event.EXPIRED, reason, happened_at=lease.ends)
+    new = [m for m in rollout.members if not (m.since or m.out)]
+    if new and state.state is State.LIVE:
+        return Step(Event.ADVANCED, f"{new[0].arm} joined, and gets its first users")
     return None
+
+
+def _given_up(rollout: Rollout, broken: str, whose: str) -> Step:
+    reason = f"the release does not run: {broken}"
+    if whose in rollout.releases and len(rollout.releases) > 1:
+        return Step(Event.ELIMINATED, reason, release=whose)
+    return Step(Event.ROLLED_BACK, reason)
 
 
 def _start(rollout: Rollout) -> Step:
     if not rollout.stable:
         return Step(Event.PROMOTED, f"{NO_BASELINE}: the first release of this model", 1.0)
+    if rollout.members:
+        others = f", and {len(rollout.releases) - 1} more" if len(rollout.releases) > 1 else ""
+        return Step(Event.STARTED, f"probed and ready{others}: the league begins")
     share = float(rollout.plan.steps[0]["share"])
     part = f"{100 * share:g} % of users"
     whom = (
@@ -116,6 +130,21 @@ def to_return(state: ModelState) -> str:
     """The release that the last entry, a review, says everyone is to get again; or nothing."""
     last = state.last
     return str(last.body["returns"]) if last and last.event is Event.REVIEWED else ""
+
+
+ENDINGS = (Event.PROMOTED, Event.ROLLED_BACK, Event.SUPERSEDED, Event.ELIMINATED)
+
+
+def how_it_ended(entries: Sequence[Entry], release: str) -> Entry:
+    """The entry that ended the launch of a release: its own, or another's that closed its league.
+
+    Args:
+        entries: oldest first; of a model of whose open rollout the release is no part.
+    """
+    own = next(e for e in reversed(entries) if e.body["release"] == release)
+    if own.event not in (Event.OPENED, Event.STARTED, Event.JOINED, Event.HELD):
+        return own
+    return next((e for e in entries[own.seq :] if e.event in ENDINGS), own)
 
 
 def leased(state: ModelState) -> bool:

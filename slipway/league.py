@@ -68,6 +68,49 @@ class Standing:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LeagueVerdict(Verdict):
+    """What the standings ask for: a verdict on the one member that it concerns.
+
+    *Fail* says that the member is out, *pass* that it wins; else it is on the one that is ahead.
+
+    Args:
+        release: the member's.
+        standings: all of them, as plain values, each with its ``release``.
+    """
+
+    release: str = ""
+    standings: tuple[Mapping[str, Any], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values, for the ledger."""
+        return {**Verdict.record(self), "standings": [dict(s) for s in self.standings]}
+
+
+def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> LeagueVerdict:
+    """One verdict from the standings: first who is out, then who wins, else who is ahead.
+
+    Args:
+        releases: each member's.
+    """
+    out = [s for s in standings if s.place is Place.OUT]
+    of = out[0] if out else standings[0]
+    outcome = {Place.OUT: Outcome.FAIL, Place.WINS: Outcome.PASS}.get(of.place)
+    if outcome is None:
+        measured = of.verdict.outcome is not Outcome.NOT_MEASURED
+        outcome = Outcome.INCONCLUSIVE if measured else Outcome.NOT_MEASURED
+    said = of.verdict
+    return LeagueVerdict(
+        outcome,
+        f"{of.member}: {of.reason}",
+        said.gates,
+        said.look,
+        said.units,
+        release=releases[of.member],
+        standings=tuple({**s.record(), "release": releases[s.member]} for s in standings),
+    )
+
+
 Judge = Callable[[str, str, Gates, float], Verdict]
 """The verdict on (member, baseline, gates, part of alpha)."""
 

@@ -27,6 +27,8 @@ class Event(StrEnum):
 
     OPENED = "opened"
     STARTED = "started"
+    JOINED = "joined"
+    ELIMINATED = "eliminated"
     ADVANCED = "advanced"
     HELD = "held"
     RESUMED = "resumed"
@@ -51,11 +53,15 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.OPENED: {
         Event.STARTED: State.LIVE,
+        Event.JOINED: State.OPENED,
+        Event.ELIMINATED: State.OPENED,
         Event.PROMOTED: State.IDLE,
         **_CLOSING,
     },
     State.LIVE: {
         Event.ADVANCED: State.LIVE,
+        Event.JOINED: State.LIVE,
+        Event.ELIMINATED: State.LIVE,
         Event.HELD: State.HELD,
         Event.EXPIRED: State.LAPSED,
         Event.PROMOTED: State.IDLE,
@@ -63,12 +69,14 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.HELD: {
         Event.RESUMED: State.LIVE,
+        Event.ELIMINATED: State.LIVE,
         Event.EXPIRED: State.LAPSED,
         Event.PROMOTED: State.IDLE,
         **_CLOSING,
     },
     State.LAPSED: {
         Event.RESUMED: State.LIVE,
+        Event.ELIMINATED: State.LAPSED,
         **_CLOSING,
     },
 }

@@ -11,6 +11,7 @@ from slipway.errors import ExpectationError, SpecError, UsageError
 from slipway.expectations import Pack
 from slipway.gates import Gates, parse
 from slipway.image import recipe
+from slipway.league import goal_of
 from slipway.review import labelled
 from slipway.spec import Spec
 
@@ -69,6 +70,8 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             do="give each a limit in place of its margin or budget (docs/how-to/expectations.md)",
         )
     _require_rows(declared)
+    if declared.rollout.competes:
+        _fit_league(gates, where)
     if declared.rollout.review.after:
         try:
             labelled(gates, declared.rollout.review.after)
@@ -102,6 +105,18 @@ def _require_rows(declared: Spec) -> None:
             where="serving.log.keep_days",
             do="keep them for longer, or give 'max_seconds' or 'rollout.review.after' less",
         )
+
+
+def _fit_league(gates: Gates, where: str) -> None:
+    """Refuse gates by which members cannot compete.
+
+    Raises:
+        ExpectationError: there is no goal, or more than one.
+    """
+    try:
+        goal_of(gates)
+    except UsageError as error:
+        raise ExpectationError(error.what, where=where, do=error.do) from error
 
 
 def _require_image(declared: Spec) -> None:

@@ -21,8 +21,10 @@ from collections.abc import Callable
 from slipway.controller import decide, leased, review_due, to_return
 from slipway.ledger import GENESIS, Draft, Entry, head
 from slipway.lifecycle import Event
+from slipway.plan import Plan
 from slipway.review import Review
-from slipway.rollout import ModelState, Plan, Step, fold, open_rollout, return_to, reviewed, take
+from slipway.rollout import ModelState, Step, fold, open_rollout, return_to, reviewed, take
+from slipway.terms import Terms
 from slipway.testing import ManualClock, MemoryLedger, verdict
 
 Act = Callable[[], object]
@@ -47,7 +49,12 @@ class Rehearsal:
         return fold(MODEL, self.ledger.entries(MODEL))
 
     def release(self, name: str) -> Entry:
-        """Open a release's rollout; one that is under way is superseded first."""
+        """Open a release's rollout; one under way is superseded first, but a league is joined."""
+        if self.state.rollout and self.plan.league:
+            joins = Step(Event.JOINED, f"{name} joins", release=name)
+            return self._append(
+                take(self.state, joins, now=self.clock(), actor=PERSON, terms=Terms())
+            )
         if self.state.rollout:
             self.take(Step(Event.SUPERSEDED, f"superseded by {name}"))
         opened = open_rollout(
@@ -60,6 +67,8 @@ class Rehearsal:
         outcome: str = "inconclusive",
         *,
         next_share: float = 1.0,
+        release: str = "",
+        broken: str = "",
         killed: str = "",
         meanwhile: Act | None = None,
     ) -> Entry | None:
@@ -67,6 +76,8 @@ class Rehearsal:
 
         Args:
             next_share: the share that it was judged for, where the plan says ``auto``.
+            release: the member of a league that it is on.
+            broken: the release that does not run.
             killed: ``before entry`` or ``before renewal``: its process ended there.
             meanwhile: what another writer does between the tick's reading and its writing.
 
@@ -76,8 +87,9 @@ class Rehearsal:
         state, now = self.state, self.clock()
         if state.rollout is None:
             return None
-        said_by_judge = verdict(outcome, next_share=next_share)
-        chosen, said = decide(state, self.ledger.lease(MODEL), lambda: said_by_judge, now)
+        said_by_judge = verdict(outcome, next_share=next_share, release=release)
+        lease, why = self.ledger.lease(MODEL), "it ended" if broken else ""
+        chosen, said = decide(state, lease, lambda: said_by_judge, now, why, broken)
         if meanwhile:
             meanwhile()
         if killed == "before entry":
@@ -131,7 +143,8 @@ class Rehearsal:
         valid = route.lease is not None and route.lease.left(self.clock()) > 0.0
         if any(a.leased for a in route.table.arms) and not valid:
             return {route.table.stable.release: 1.0}
-        return {a.release: a.share for a in route.table.arms if a.takes_users}
+        arms = [a for a in route.table.arms if a.takes_users]
+        return {a.release: a.share for a in arms if a.leased or a is arms[0]}
 
     def take(self, chosen: Step) -> Entry:
         """Write down a step as a person's doing, whatever the judge says."""

@@ -15,6 +15,8 @@ from typing import Any
 from slipway.errors import RolloutError
 from slipway.ledger import Draft, Entry
 from slipway.lifecycle import Event, State, step
+from slipway.members import MEMBERSHIP, Member, after, require_place, seen_on, table_of
+from slipway.plan import Plan
 from slipway.release import short
 from slipway.review import Review
 from slipway.routing import CANDIDATE, SHADOW, STABLE, Arm, RouteTable
@@ -28,64 +30,6 @@ ANEW = "a new rollout of that release: 'slipway release' with the same inputs"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a release is launched, chosen in advance and frozen into the rollout's first entry.
-
-    Args:
-        strategy: a built-in strategy's name or ``package.module:Class``.
-        steps: ``{share, min_seconds, max_seconds}`` per step, shares rising, the last below 1
-            (promotion is the step to 1).
-        auto: whether only the first step is planned: each next share is then the largest that
-            the evidence supports, for the same times.
-        gates: the live part of ``gates.toml`` as plain values.
-        serving: the gateway's policy while and after this launch.
-        on_inconclusive: ``rollback``, ``hold`` or ``extend`` at the end of a step's time.
-        approval: whether promotion waits for a person.
-        lease_seconds: how long a share lasts without a renewal.
-        mirror: whether the share is of copied requests, whose answers no user gets.
-        review: ``{after, then}``: when the decision is held against later labels, and whether a
-            contradicted promotion is undone (``return``) or only told (``alert``). Empty: never.
-        window: ``{releases, days}``: which earlier releases may be returned to without a ramp.
-        runtime: where and how it runs, as ``terms.Terms`` records it.
-    """
-
-    strategy: str
-    steps: tuple[Mapping[str, float], ...]
-    gates: Mapping[str, Any]
-    serving: Mapping[str, Any]
-    on_inconclusive: str = "rollback"
-    approval: bool = False
-    lease_seconds: float = 60.0
-    auto: bool = False
-    mirror: bool = False
-    review: Mapping[str, Any] = field(default_factory=dict)
-    window: Mapping[str, Any] = field(default_factory=dict)
-    runtime: Mapping[str, Any] = field(default_factory=dict)
-
-    def record(self) -> dict[str, Any]:
-        """The plan as plain JSON values."""
-        return {
-            "strategy": self.strategy,
-            "steps": [dict(s) for s in self.steps],
-            "gates": dict(self.gates),
-            "serving": dict(self.serving),
-            "on_inconclusive": self.on_inconclusive,
-            "approval": self.approval,
-            "lease_seconds": self.lease_seconds,
-            "auto": self.auto,
-            "mirror": self.mirror,
-            "review": dict(self.review),
-            "window": dict(self.window),
-            "runtime": dict(self.runtime),
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Plan:
-        """Read a recorded plan back."""
-        return cls(**{**record, "steps": tuple(record["steps"])})
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """What a strategy wants next.
 
@@ -93,6 +37,7 @@ class Step:
         event: None to wait.
         share: the candidate's share after it.
         reason: one sentence.
+        release: whose, where a rollout has several; empty for the rollout's own.
         happened_at: when it happened, where that was before it is recorded: gateways end a lease
             by themselves, and the judge may come back much later.
     """
@@ -101,6 +46,7 @@ class Step:
     reason: str
     share: float = 0.0
     happened_at: float | None = None
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +55,8 @@ class Rollout:
 
     Args:
         id: names the rollout and salts its assignment.
-        release, stable: release ids; ``stable`` is empty where there is no baseline.
+        release, stable: release ids; ``stable`` is empty where there is no baseline. Of a league,
+            the release is the one that was held for a person, or else the first still in it.
         step: index into ``plan.steps`` of the share being served, -1 before the first.
         since: when the share that is being served was granted.
         before: the route in force when it was opened, to which everything returns.
@@ -117,6 +64,8 @@ class Rollout:
         said: the last verdict on record of the share being served, with the number of the route
             that it judged.
         restarts: how often the share's evidence was begun anew, after a lapse or a hold.
+        members: of a league, all that ever joined it; their share is that of all together.
+        routes: the numbers of the routes under which members had users.
     """
 
     id: str
@@ -131,6 +80,13 @@ class Rollout:
     held: bool = False
     said: tuple[Mapping[str, Any], int] | None = None
     restarts: int = 0
+    members: tuple[Member, ...] = ()
+    routes: tuple[int, ...] = ()
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases being launched: one, or a league's members that are still in it."""
+        return tuple(m.release for m in self.members if not m.out) or (self.release,)
 
     @property
     def next_share(self) -> float:
@@ -199,7 +155,7 @@ class ModelState:
         """The releases whose replicas must run now."""
         wanted = [self.stable] if self.stable else []
         if self.rollout:
-            wanted.append(self.rollout.release)
+            wanted += self.rollout.releases
         return tuple(wanted)
 
 
@@ -238,6 +194,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
             share=0.0,
             since=entry.at,
             before=state.route,
+            members=after((), Event.JOINED, body["release"]) if plan.league else (),
         )
     elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
         rollout = replace(
@@ -250,10 +207,17 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
             restarts=rollout.restarts + 1 if entry.event is Event.RESUMED else 0,
         )
     elif rollout and entry.event is Event.HELD:
-        rollout = replace(rollout, held=True)
+        rollout = replace(rollout, held=True, release=body["release"])
+    elif rollout and entry.event in MEMBERSHIP:
+        if "runtime" in body:
+            terms = {**terms, body["release"]: Terms.from_record(body["runtime"])}
+        rollout = _with(rollout, entry)
     elif target is State.IDLE:
         closed = rollout if entry.event is not Event.SUPERSEDED else None
         rollout = None
+    if rollout and rollout.members and body.get("route") and route and "share" in body:
+        members, routes = seen_on(rollout.members, route), (*rollout.routes, route.number)
+        rollout = replace(rollout, share=body["share"], members=members, routes=routes)
     stable = route.stable.release if route else state.stable
     past, left = state.past, state.left
     if stable != state.stable:
@@ -265,6 +229,15 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     return ModelState(
         state.model, target, stable, past, route, rollout, entry, terms, closed, left, window
     )
+
+
+def _with(rollout: Rollout, entry: Entry) -> Rollout:
+    """A league with one more member, or one less. One that joins starts its time afresh."""
+    members = after(rollout.members, entry.event, entry.body["release"])
+    if entry.event is Event.JOINED:
+        return replace(rollout, members=members, since=entry.at)
+    left = replace(rollout, members=members, held=False)
+    return left if rollout.release in left.releases else replace(left, release=left.releases[0])
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:
@@ -297,12 +270,14 @@ def _draft(
         )
     step(state.state, event)
     at = max(now, state.last.at) if state.last else now
-    body["way_back"] = _way_back(state, event)
+    body["way_back"] = _way_back(state, event, body.get("release", ""))
     return Draft(state.model, round(at, 3), event, actor, reason, body)
 
 
-def _way_back(state: ModelState, event: Event) -> dict[str, Any]:
+def _way_back(state: ModelState, event: Event, release: str) -> dict[str, Any]:
     """What undoes an event, as a command that works; what users were taken from is earned anew."""
+    if event is Event.ELIMINATED:
+        return {"release": release, "command": "", "note": ANEW}
     if event in (Event.ROLLED_BACK, Event.SUPERSEDED, Event.RETURNED):
         left = state.rollout.release if state.rollout else state.stable
         return {"release": left, "command": "", "note": ANEW}
@@ -339,17 +314,32 @@ def open_rollout(
 
 
 def take(
-    state: ModelState, chosen: Step, *, now: float, actor: str, verdict: Verdict | None = None
+    state: ModelState,
+    chosen: Step,
+    *,
+    now: float,
+    actor: str,
+    verdict: Verdict | None = None,
+    terms: Terms | None = None,
 ) -> Draft:
     """Turn a strategy's step into the entry that makes it so.
 
+    Args:
+        terms: of the release that joins a league.
+
     Raises:
-        RolloutError: no rollout is open, or the lifecycle does not allow the event now.
+        RolloutError: no rollout is open, or the lifecycle does not allow the event now, or the
+            league has no place for that release.
     """
     rollout = _require(state)
     if chosen.event is None:
         raise RolloutError("waiting is not an entry", where=state.model)
-    body: dict[str, Any] = {"release": rollout.release, "rollout": rollout.id}
+    release = chosen.release or rollout.release
+    body: dict[str, Any] = {"release": release, "rollout": rollout.id}
+    if chosen.event is Event.JOINED:
+        require_place(rollout.members, release, rollout.plan.league.get("most", 0), state.model)
+    if terms is not None:
+        body["runtime"] = terms.record()
     if verdict is not None:
         body["verdict"] = verdict.record()
     if state.route:
@@ -363,24 +353,45 @@ def take(
 def _moved(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
     """The route and step after an event; empty where traffic stays as it is."""
     plan = rollout.plan
-    if chosen.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
+    if chosen.event in (*MEMBERSHIP, Event.STARTED, Event.ADVANCED, Event.RESUMED):
         if chosen.event is Event.RESUMED and state.state is State.HELD:
             return {"step": rollout.step, "share": rollout.share}
-        index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
-        users = 0.0 if plan.mirror else chosen.share
-        stable = Arm(STABLE, rollout.stable, 1.0 - users)
-        place = SHADOW if plan.mirror else CANDIDATE
-        arms = (stable, Arm(place, rollout.release, chosen.share, leased=True))
-        route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
-        return {"step": index, "share": chosen.share, "route": route}
+        return (_among if rollout.members else _stepped)(state, rollout, chosen)
     if chosen.event is Event.PROMOTED:
-        everyone = (Arm(STABLE, rollout.release, 1.0),)
+        everyone = (Arm(STABLE, chosen.release or rollout.release, 1.0),)
         return {"route": _route(state, rollout.id, everyone, plan.serving, plan.lease_seconds)}
     before = rollout.before
     if chosen.event is Event.HELD or before is None or state.route == before:
         return {}
     # Back to what was served before, and to how it was served.
     return {"route": _route(state, rollout.id, before.arms, before.policy, before.lease_seconds)}
+
+
+def _stepped(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
+    """The route that gives the one candidate its next share."""
+    plan = rollout.plan
+    index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
+    users = 0.0 if plan.mirror else chosen.share
+    stable = Arm(STABLE, rollout.stable, 1.0 - users)
+    place = SHADOW if plan.mirror else CANDIDATE
+    arms = (stable, Arm(place, rollout.release, chosen.share, leased=True))
+    route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
+    return {"step": index, "share": chosen.share, "route": route}
+
+
+def _among(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
+    """The route that gives a league's members their users.
+
+    None before there are any, and none by joining: the judge's next tick advances to the newcomer.
+    """
+    plan, members = rollout.plan, rollout.members
+    if chosen.event in MEMBERSHIP:
+        if chosen.event is Event.JOINED or state.state not in (State.LIVE, State.HELD):
+            return {}
+        members = after(members, chosen.event, chosen.release)
+    arms = table_of(rollout.stable, members, plan.steps[0]["share"])
+    route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
+    return {"step": 0, "share": 1.0 - arms[0].share, "route": route}
 
 
 def return_to(state: ModelState, release: str, *, now: float, actor: str, reason: str) -> Draft:

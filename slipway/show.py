@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from slipway.release import Release
-from slipway.routing import SHADOW
+from slipway.routing import SHADOW, STABLE
 from slipway.story import names
 
 COLOURS = {
@@ -21,6 +21,10 @@ COLOURS = {
     "held": "yellow",
     "live": "cyan",
     "lapsed": "red",
+    "joined": "cyan",
+    "eliminated": "red",
+    "wins": "green",
+    "out": "red",
 }
 Manifests = Mapping[str, Release]
 
@@ -47,7 +51,11 @@ def word(name: str) -> Text:
 
 def arms(told: Sequence[Mapping[str, Any]], manifests: Manifests) -> str:
     """Who gets what, in a few words."""
-    each = {a["arm"]: f"{100 * a['share']:.4g} % {names(a['release'], manifests)}" for a in told}
+    each = {
+        a["arm"]: f"{100 * a['share']:.4g} % {names(a['release'], manifests)}"
+        for a in told
+        if a["share"] or a["arm"] == STABLE  # an eliminated member keeps its arm, and no users
+    }
     copied = each.pop(SHADOW, "")
     users = ", ".join(each.values())
     return f"{users}; copies of requests: {copied}" if copied else users
@@ -72,6 +80,18 @@ def status(rows: Sequence[Mapping[str, Any]], manifests: Manifests, gateway: str
         if row["last"]:
             change(screen, row["last"], manifests)
     screen.head(f"gateway: {gateway or 'not running here'}")
+
+
+def standings(rows: Sequence[Mapping[str, Any]], manifests: Manifests) -> None:
+    """The members of a league, best first."""
+    screen = Screen()
+    for number, row in enumerate(rows, start=1):
+        place = Text(row["place"], COLOURS.get(row["place"], "bold"))
+        share = f"  {100 * row['share']:.4g} % of users  "
+        screen.head(
+            f"{number:>3}  {row['member']}  {names(row['release'], manifests)}", share, place
+        )
+        screen.body(row["reason"], "dim")
 
 
 def _health(screen: Screen, row: Mapping[str, Any], manifests: Manifests) -> None:

@@ -29,7 +29,7 @@ NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 REPOSITORY = r"^$|^(localhost|[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+)(/[a-z0-9._-]+)+$"
 SOURCES = ("csv", "parquet")
-STRATEGIES = ("blue_green", "canary", "shadow")
+STRATEGIES = ("blue_green", "canary", "league", "shadow")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -160,6 +160,15 @@ class Mirrored(Part):
     max_seconds: Seconds = 86_400.0
 
 
+class League(RolloutStep):
+    """With ``league``: the share that one member has, how many there may be, and for how long."""
+
+    share: float = Field(default=0.1, gt=0, le=0.5)
+    most: int = Field(default=4, ge=2, le=16)
+    min_seconds: float = Field(default=600.0, ge=0)
+    max_seconds: Seconds = 604_800.0
+
+
 class ReviewLater(Part):
     """When a closed decision is held against labels that came late, and what then."""
 
@@ -185,6 +194,7 @@ class RolloutPlan(Part):
     auto: AutoSteps = AutoSteps()
     bake: Bake = Bake()
     shadow: Mirrored = Mirrored()
+    league: League = League()
     steps: tuple[RolloutStep, ...] = Field(
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
     )
@@ -201,12 +211,19 @@ class RolloutPlan(Part):
             return ({"share": 1.0, **self.bake.model_dump()},)
         if self.mirrors:
             return (self.shadow.model_dump(),)
+        if self.competes:
+            return (self.league.model_dump(exclude={"most"}),)
         return tuple(step.model_dump() for step in self.steps)
 
     @property
     def mirrors(self) -> bool:
         """Whether shares are of copied requests, whose answers no user gets."""
         return self.strategy == "shadow"
+
+    @property
+    def competes(self) -> bool:
+        """Whether releases that are made meanwhile join, and compete."""
+        return self.strategy == "league"
 
     @property
     def climbs(self) -> bool:
@@ -237,6 +254,10 @@ class RolloutPlan(Part):
             faults.append("blue_green switches everyone at once (allowed: bake, and no steps)")
         if self.mirrors and "steps" in self.model_fields_set:
             faults.append("a shadow gives its answers to nobody (allowed: shadow, and no steps)")
+        if self.competes and "steps" in self.model_fields_set:
+            faults.append("a league's members have equal shares (allowed: league, and no steps)")
+        if self.competes and self.review.after:
+            faults.append("a league's decision is not reviewed (allowed: review with a canary)")
         if shares != sorted(set(shares)):
             faults.append(f"the shares {shares} do not rise (allowed: rising, below 1)")
         if self.tick_seconds * 2 > self.lease_seconds:

@@ -57,6 +57,9 @@ def status(state: ModelState, now: float) -> dict[str, Any]:
             "share": rollout.share,
             "next_share": rollout.next_share,
             "since": iso(rollout.since),
+            "members": [
+                {"arm": m.arm, "release": m.release, "out": m.out} for m in rollout.members
+            ],
         },
         "last": state.last and summary(state.last),
         "may_return_to": list(state.may_return_to(now)),

@@ -17,8 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from slipway.errors import Busy, LedgerConflict, LedgerError, RuntimeFailure
+from slipway.league import LeagueVerdict
 from slipway.ledger import Draft, Entry, faults, head, seal
 from slipway.lifecycle import Event
+from slipway.plan import Plan
 from slipway.release import (
     PREFIX,
     Bundle,
@@ -34,7 +36,6 @@ from slipway.release import (
     canonical,
     digest,
 )
-from slipway.rollout import Plan
 from slipway.routing import STABLE, Arm, Lease, Route, RouteTable
 from slipway.terms import Limits
 from slipway.verdict import Outcome, Verdict
@@ -319,9 +320,15 @@ def plan(
     return Plan(steps=ladder, **{**values, **changes})
 
 
-def verdict(outcome: str, reason: str = "", next_share: float = 1.0) -> Verdict:
-    """A verdict of ``pass``, ``fail``, ``inconclusive`` or ``not_measured``, without its gates."""
+def verdict(outcome: str, reason: str = "", next_share: float = 1.0, release: str = "") -> Verdict:
+    """A verdict of ``pass``, ``fail``, ``inconclusive`` or ``not_measured``, without its gates.
+
+    Args:
+        release: the member of a league that it is on.
+    """
     told = reason or f"the judge says {outcome}"
+    if release:
+        return LeagueVerdict(Outcome(outcome), told, (), 1, (100, 100), release=release)
     return Verdict(Outcome(outcome), told, (), 1, (100, 100), next_share=next_share)
 
 

@@ -12,6 +12,7 @@ from slipway.metrics import measures
 from slipway.review import Review, labelled, review
 from slipway.rollout import ModelState
 from slipway.routing import CANDIDATE, SHADOW, Lease
+from slipway.standings import standings
 from slipway.stores.evidence import LogEvidence
 from slipway.verdict import Verdict, judge
 from tasks.record import ledger
@@ -22,11 +23,15 @@ CLOCK_SECONDS = 1.0  # how far a gateway's clock may run before the judge's
 def observe(home: Home, state: ModelState, now: float) -> Verdict:
     """The verdict on the route in force: on its own requests alone, at its part of alpha.
 
-    Every step of a rollout is an experiment of its own, so the steps share alpha.
+    Every step of a rollout is an experiment of its own, so the steps share alpha. A league is one
+    experiment, on the requests of all its routes.
     """
     rollout, route = state.rollout, state.route
     assert rollout is not None
     assert route is not None
+    if rollout.members:
+        look = lease.renewal if (lease := lease_of(home, state.model)) else 1
+        return standings(home.log, state, now + CLOCK_SECONDS, look)
     gates = parse(rollout.plan.gates)
     mirror = rollout.plan.mirror
     shares = {arm.name: arm.share for arm in route.arms if arm.takes_users and not mirror}

@@ -12,9 +12,11 @@ from prefect import get_run_logger
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
+from slipway.ledger import Draft
 from slipway.lifecycle import Event, State
+from slipway.plan import Plan
 from slipway.release import Bundle, Candidate, Release, Report, short
-from slipway.rollout import NO_BASELINE, ModelState, Plan, Step, open_rollout, take
+from slipway.rollout import NO_BASELINE, ModelState, Step, open_rollout, take
 from slipway.spec import Spec
 from slipway.terms import Terms
 from tasks.probe import probe
@@ -131,17 +133,20 @@ def open_for(
 ) -> None:
     """Keep the manifest, have the release running and probed, and open its rollout.
 
-    Safe to repeat: a release that is stable or being launched already is left as it is. Another
-    one being launched is superseded: its users return to stable, and it starts from zero.
+    Safe to repeat: a release that is stable or being launched already is left as it is. Into a
+    league that is open, a release of the same plan is taken as a member. Anything else being
+    launched is superseded: its users return to stable, and it starts from zero.
     """
     keep(home, made)
     if made.id in state_of(home, spec.model).needed:
         return
     terms = terms_of(spec.runtime, made)
+    chosen = plan(spec, pack, terms)
+    joining(state_of(home, spec.model), made.id, chosen, who(actor))  # refused before it is probed
     stand_by(home, made.id, terms)
     try:
         probe(home, spec, pack, candidate, made)
-        _open(home, made, plan(spec, pack, terms), who(actor))
+        _open(home, made, chosen, who(actor))
     except BaseException:
         if made.id not in state_of(home, spec.model).needed:
             give_up(home, made.id, terms)
@@ -150,13 +155,17 @@ def open_for(
 
 
 def _open(home: Home, made: Release, chosen: Plan, actor: str) -> None:
-    """Record that the launch begins, and that it supersedes what was being launched.
+    """Record that the launch begins, and that it supersedes what was being launched, or joins it.
 
     A tick of that other rollout may come in between: what it did is read again.
     """
     while True:
         state = state_of(home, made.model)
+        joins = joining(state, made.id, chosen, actor)
         try:
+            if joins:
+                record(home, state, joins)
+                return
             if state.rollout:
                 step = Step(Event.SUPERSEDED, f"superseded by {short(made.id)}")
                 record(home, state, take(state, step, now=time.time(), actor=actor))
@@ -169,6 +178,25 @@ def _open(home: Home, made: Release, chosen: Plan, actor: str) -> None:
         except LedgerConflict:
             continue
         return
+
+
+def joining(state: ModelState, release: str, chosen: Plan, actor: str) -> Draft | None:
+    """The entry by which a release joins the open league; None where it opens its own rollout.
+
+    Raises:
+        RolloutError: its gates are others, or the league has no place for it, or waits.
+    """
+    rollout = state.rollout
+    if rollout is None or not rollout.members or not chosen.league:
+        return None
+    if chosen.gates != rollout.plan.gates:
+        raise RolloutError(
+            f"the gates are not those that the league of {state.model} was opened with",
+            do="judge all members alike: restore them, or end it with 'slipway rollback'",
+        )
+    step = Step(Event.JOINED, f"release {short(release)} joins the league", release=release)
+    terms = Terms.from_record(chosen.runtime)
+    return take(state, step, now=time.time(), actor=actor, terms=terms)
 
 
 def _against(state: ModelState) -> str:
@@ -191,4 +219,5 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         window=spec.rollout.window.model_dump(),
         review=spec.rollout.review.model_dump() if spec.rollout.review.after else {},
         runtime=terms.record(),
+        league={"most": spec.rollout.league.most} if spec.rollout.competes else {},
     )

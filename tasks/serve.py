@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -140,11 +141,18 @@ def _is_of(store: SqlLedger, release: str, model: str) -> bool:
         return False  # of another ledger: not ours to stop
 
 
-def settle(home: Home, state: ModelState) -> str:
+class Broken(NamedTuple):
+    """A release being launched that does not run, and why; empty if there is none."""
+
+    release: str = ""
+    why: str = ""
+
+
+def settle(home: Home, state: ModelState) -> Broken:
     """Make this machine run what a state needs and no more. Safe, and cheap, to repeat.
 
     Returns:
-        Why the release being launched does not run, or nothing.
+        A release being launched that does not run, and why.
 
     Raises:
         RuntimeFailure: a replica of stable does not start, or a gateway lags behind.
@@ -155,14 +163,14 @@ def settle(home: Home, state: ModelState) -> str:
     seen, placed = look(home, state), {r: store.placed(r) for r in state.needed}
     if seen.surplus or any(seen.running.get(r) != placed[r] for r in state.needed):
         return _settle(home, state)
-    return ""
+    return Broken()
 
 
-def keep_up(home: Home, state: ModelState) -> str:
+def keep_up(home: Home, state: ModelState) -> Broken:
     """Start again what a state needs and has died. Stops nothing; cheap to repeat.
 
     Returns:
-        Why the release being launched does not run, or nothing.
+        A release being launched that does not run, and why.
 
     Raises:
         RuntimeFailure: a replica of stable does not start.
@@ -176,10 +184,10 @@ def keep_up(home: Home, state: ModelState) -> str:
                 try:
                     stand_by(home, release, state.terms[release])
                 except RuntimeFailure as error:
-                    return error.what
+                    return Broken(release, error.what)
             answering = ", ".join(store.placed(release))
             get_run_logger().info("%s answers at %s", short(release), answering)
-    return ""
+    return Broken()
 
 
 def serve_again(home: Home, state: ModelState, release: str) -> None:
@@ -220,7 +228,7 @@ def give_up(home: Home, release: str, terms: Terms) -> None:
 
 
 @task(name="serve", task_run_name="serve {state.model}", cache_policy=NO_CACHE)
-def _settle(home: Home, state: ModelState) -> str:
+def _settle(home: Home, state: ModelState) -> Broken:
     """Run what a state needs, and stop what it no longer needs. Safe to repeat.
 
     A release is stopped only after every gateway that is alive has acknowledged the route that

@@ -71,6 +71,7 @@ class LogEvidence:
         since: float,
         until: float,
         newcomers_after: int | None = None,
+        going_on: Sequence[int] = (),
     ) -> Evidence:
         """The evidence of one route number, from requests with since <= at < until.
 
@@ -78,6 +79,9 @@ class LogEvidence:
             metrics: as ``slipway.metrics.measures`` makes them.
             newcomers_after: leave out units that were seen from this route number on before this
                 route's, so that what remains is a cohort (``slipway.cohorts``).
+            going_on: later route numbers under which the arms that are compared kept their
+                weights: their requests count too, but for units that were moved to another arm
+                than they first came to, or that come back to it.
 
         Raises:
             DataError: a bounded metric gave a value outside its bounds, or one is not finite.
@@ -88,6 +92,12 @@ class LogEvidence:
         measures = [_measure(m) for m in metrics]
         of = f"model = {_text(model)} AND {DRAWN}"
         where = f"{of} AND route = {int(route)}"
+        if going_on:
+            those = f"{of} AND route IN ({', '.join(str(int(r)) for r in (route, *going_on))})"
+            where = (
+                f"{those} AND (unit, arm) IN (SELECT unit, arg_min(arm, route) FROM requests "  # noqa: S608
+                f"WHERE {those} GROUP BY unit)"
+            )
         if newcomers_after is not None:
             where += (
                 f" AND unit NOT IN (SELECT unit FROM requests WHERE {of} "  # noqa: S608

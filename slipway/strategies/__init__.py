@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "blue_green": "slipway.strategies.blue_green:BlueGreen",
     "canary": "slipway.strategies.canary:Canary",
+    "league": "slipway.strategies.league:League",
     "shadow": "slipway.strategies.shadow:Shadow",
 }
 

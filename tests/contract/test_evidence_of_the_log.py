@@ -304,6 +304,24 @@ def test_newcomers_are_a_cohort_of_their_own(tmp_path: Path) -> None:
     assert units(newcomers_after=1) == 1
 
 
+def test_units_that_stay_in_their_arm_go_on_counting(tmp_path: Path) -> None:
+    """Under later routes that kept the arms' weights; what a unit sent in another arm does not."""
+    writer = Log(tmp_path)
+    rows = [("a", "stable", 1), ("a", "stable", 2), ("a", "member-1", 3), ("b", "member-1", 2),
+            ("b", "member-1", 4), ("c", "stable", 4), ("d", "stable", 9)]  # fmt: skip
+    for i, (unit, arm, route) in enumerate(rows):
+        writer.request(i, unit=unit, arm=arm, route=route)
+    writer.close()
+    seen = LogEvidence(tmp_path).observe(
+        "m", 2, measures(GATES), since=0.0, until=99.0, going_on=[3, 4]
+    )
+    assert dict(seen.units) == {"stable": 2, "member-1": 1}
+    told = next(iter(seen.metrics.values()))
+    assert isinstance(told, Measured)
+    assert told.requests == {"stable": 2, "member-1": 2}  # a's second, c's; both of b's
+    assert seen.crossed == 0
+
+
 def test_late_labels_contradict_a_pass(tmp_path: Path) -> None:
     """Those that came in time were kind to the candidate; those that came later are not."""
     writer, rng = Log(tmp_path), random.Random(1)

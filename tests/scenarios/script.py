@@ -27,8 +27,8 @@ from typing import Any
 
 from slipway.errors import SlipwayError
 from slipway.ledger import Entry
+from slipway.plan import Plan
 from slipway.rehearsal import MODEL, Rehearsal
-from slipway.rollout import Plan
 from slipway.testing import plan
 
 Match = re.Match[str]
@@ -47,6 +47,8 @@ ACTS: dict[str, Callable[[Rehearsal, Match], Any]] = {
     r"tick pass for ([\d.]+) %": lambda played, told: played.tick(
         "pass", next_share=float(told[1]) / 100
     ),
+    r"tick (\w+) for (\w+)": lambda played, told: played.tick(told[1], release=told[2]),
+    r"tick, while (\w+) does not run": lambda played, told: played.tick(broken=told[1]),
     r"([\d.]+) s later": lambda played, told: played.clock.advance(float(told[1])),
     r"for ([\d.]+) s, tick (\w+)": lambda played, told: keep_ticking(
         played, float(told[1]), told[2]
@@ -116,10 +118,17 @@ def _plan(text: str) -> Plan:
         on_inconclusive=ending[1] if ending else "rollback",
         approval="with approval" in text,
         auto="then auto" in text,
-        strategy=next((s for s in ("blue_green", "shadow") if s in text), "canary"),
+        strategy=next((s for s in ("blue_green", "shadow", "league") if s in text), "canary"),
         mirror="shadow" in text,
+        league=_league(text),
         review=_review(text),
     )
+
+
+def _league(text: str) -> dict[str, Any]:
+    """Such as ``league of 3``."""
+    told = re.search(r"league of (\d+)", text)
+    return {"most": int(told[1])} if told else {}
 
 
 def _review(text: str) -> dict[str, Any]:
@@ -142,7 +151,7 @@ def play(scenario: Scenario) -> Rehearsal:
         happened = ", ".join([*written, *([f"refused: {refusal}"] if refusal else [])])
         where = f"line {line.number}, '{line.act}'"
         assert happened == line.entries, f"{where}: told '{line.entries}', was '{happened}'"
-        served = ", ".join(f"{r} {s * 100:g} %" for r, s in played.served().items())
+        served = ", ".join(f"{r} {s * 100:.4g} %" for r, s in played.served().items())
         got = served or "nobody is served"
         assert line.served in ("", got), f"{where}: users get '{got}', told '{line.served}'"
     assert played.ledger.faults(MODEL) == []
@@ -164,4 +173,4 @@ def _do(played: Rehearsal, line: Line) -> str:
 
 def _told(entry: Entry) -> str:
     share = entry.body.get("share")
-    return f"{entry.event} {share * 100:g} %" if share else str(entry.event)
+    return f"{entry.event} {share * 100:.4g} %" if share else str(entry.event)

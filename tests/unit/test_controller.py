@@ -10,8 +10,9 @@ from slipway.controller import decide, lease_ran_out, leased, review_due
 from slipway.errors import RolloutError
 from slipway.ledger import Entry
 from slipway.lifecycle import Event, State
+from slipway.plan import Plan
 from slipway.rehearsal import MODEL, Rehearsal
-from slipway.rollout import Plan, Step, fold
+from slipway.rollout import Step, fold
 from slipway.routing import Lease
 from slipway.testing import plan, verdict
 from slipway.verdict import Outcome

@@ -15,6 +15,7 @@ from slipway.gates import Gates, parse
 from slipway.league import (
     Place,
     Standing,
+    conclude,
     contested,
     goal_of,
     judge_evidence,
@@ -159,6 +160,22 @@ def test_units_that_do_not_fit_their_cohorts_shares_are_no_evidence() -> None:
     (told,) = standings(together([fits, odd]), ("a",))
     assert told.verdict.outcome is Outcome.NOT_MEASURED
     assert "do not fit the shares of their 2 route tables" in told.reason
+
+
+def test_the_standings_come_down_to_one_member() -> None:
+    """First who is out, then who wins, else who is ahead: it is the strategy's to act on."""
+    releases = {"a": "A", "b": "B", "c": "C"}
+    told = standings(seen(a=(6.0, 1.0), b=(12.0, 1.0), c=(5.0, 1.0)))
+    said = conclude(told, releases)
+    assert (said.outcome, said.release) == (Outcome.FAIL, "A")
+    assert said.reason.startswith("a: worse than b")
+    assert [s["release"] for s in said.record()["standings"]] == ["B", "A", "C"]
+    won = conclude(standings(seen(b=(12.0, 1.0)), ("b",)), releases)
+    assert (won.outcome, won.release) == (Outcome.PASS, "B")
+    ahead = conclude(standings(seen(a=(9.0, 1.0), b=(9.1, 1.0)), ("a", "b")), releases)
+    assert (ahead.outcome, ahead.release) == (Outcome.INCONCLUSIVE, "B")
+    nobody = conclude(standings(seen(), ("c",)), releases)
+    assert (nobody.outcome, nobody.release) == (Outcome.NOT_MEASURED, "C")
 
 
 def known(member: str, effect: float, width: float, place: Place) -> Standing:

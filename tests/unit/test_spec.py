@@ -181,6 +181,17 @@ def test_a_step_that_could_never_pass_is_a_fault() -> None:
     assert "min_seconds 60 is over max_seconds 30" in found
 
 
+def test_a_league_has_slices_and_no_steps() -> None:
+    """And no review: both would be promises that nothing keeps. Its times are held as a step's."""
+    found = faults(
+        rollout={"strategy": "league", "steps": [{"share": 0.1}], "review": {"after": 9.0}}
+    )
+    assert "(allowed: league, and no steps)" in "\n".join(found)
+    assert "a league's decision is not reviewed" in "\n".join(found)
+    (found,) = faults(rollout={"league": {"min_seconds": 60.0, "max_seconds": 30.0}})
+    assert "min_seconds 60 is over max_seconds 30" in found
+
+
 def test_a_range_that_holds_no_moment_is_a_fault() -> None:
     """The first moment must lie before the last."""
     (found,) = faults(data={"range": {"from": "2013-04-01", "until": "2013-01-01"}})

@@ -1,0 +1,132 @@
+"""A league's members: their arms, their shares, and users who stay where they are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.controller import how_it_ended
+from slipway.errors import RolloutError
+from slipway.league import LeagueVerdict
+from slipway.lifecycle import Event
+from slipway.members import Member, after, require_place, seen_on, table_of
+from slipway.rehearsal import MODEL, Rehearsal
+from slipway.routing import RouteTable
+from slipway.testing import plan
+from slipway.verdict import Verdict
+
+CHANGES = st.lists(st.booleans(), min_size=1, max_size=8)
+
+
+def members(*releases: str) -> tuple[Member, ...]:
+    """Members that joined in this order."""
+    made: tuple[Member, ...] = ()
+    for release in releases:
+        made = after(made, Event.JOINED, release)
+    return made
+
+
+def table(number: int, *made: Member) -> RouteTable:
+    """Their route table."""
+    return RouteTable("m", number, "salt", table_of("A", made, 0.2), 60.0, {})
+
+
+@given(CHANGES, st.floats(0.01, 0.5))
+def test_stable_keeps_as_many_times_a_member_s_users(joins: list[bool], portion: float) -> None:
+    """However many join and go out: shares are whole, and the odds of any two arms stay."""
+    made = members("first")
+    for number, joining in enumerate(joins):
+        inside = [m.release for m in made if not m.out]
+        if joining or len(inside) < 2:
+            made = after(made, Event.JOINED, f"r{number}")
+        else:
+            made = after(made, Event.ELIMINATED, inside[0])
+        stable, *arms = table_of("A", made, portion)
+        assert stable.share + sum(a.share for a in arms) == pytest.approx(1.0)
+        served = {a.release for a in arms if a.share}
+        assert served == {m.release for m in made if not m.out}
+        for arm in arms:
+            if arm.share:
+                assert arm.share / stable.share == pytest.approx(portion / (1.0 - portion))
+
+
+def test_nobody_moves_between_arms_that_stay() -> None:
+    """A newcomer takes users from all; who goes out leaves its own; nobody else is moved."""
+    two, three = members("B", "C"), members("B", "C", "D")
+    left = after(three, Event.ELIMINATED, "B")
+    for unit in map(str, range(2000)):
+        before, joined, alone = (
+            table(1, *made).assign(unit).name for made in (two, three, left)
+        )  # fmt: skip
+        assert joined in (before, "member-3")
+        assert alone == joined or joined == "member-1"
+
+
+def test_a_member_is_seen_from_the_first_route_that_serves_it() -> None:
+    """Not before, and not anew with every route."""
+    made = seen_on(members("B"), table(4, *members("B")))
+    assert [m.since for m in made] == [4]
+    joined = after(made, Event.JOINED, "C")
+    assert [m.since for m in joined] == [4, 0]
+    assert [m.since for m in seen_on(joined, table(6, *joined))] == [4, 6]
+    out = after(joined, Event.ELIMINATED, "C")
+    assert [m.since for m in seen_on(out, table(6, *out))] == [4, 0]
+
+
+def test_a_league_has_only_so_many_places_and_none_for_who_was_out() -> None:
+    """From first to last: alpha is shared over all that it may have."""
+    made = after(members("B", "C"), Event.ELIMINATED, "B")
+    require_place(made, "D", 3, "m")
+    for release, most, told in (("D", 2, "has had the 2 members"), ("B", 3, "was in the league")):
+        with pytest.raises(RolloutError, match=told):
+            require_place(made, release, most, "m")
+
+
+def _league() -> Rehearsal:
+    """A league of B and C, both with users, beside A."""
+    played = Rehearsal(plan([0.2], strategy="league", league={"most": 3}))
+    played.release("A")
+    played.tick()
+    for name in ("B", "C"):
+        played.release(name)
+    played.tick()
+    return played
+
+
+def test_whose_launch_ended_how_is_told() -> None:
+    """By its own entry, or by the one that closed the league."""
+    played = _league()
+    played.tick("fail", release="B")
+    played.tick("pass", release="C")
+    entries = played.ledger.entries(MODEL)
+    assert how_it_ended(entries, "B").event is Event.ELIMINATED
+    assert how_it_ended(entries, "C").event is Event.PROMOTED
+    played = _league()
+    played.tick("pass", release="B")
+    lost = how_it_ended(played.ledger.entries(MODEL), "C")
+    assert (lost.event, lost.body["release"]) == (Event.PROMOTED, "B")
+
+
+def test_a_member_that_is_out_needs_no_replicas() -> None:
+    """The others do, and the entry keeps its way back."""
+    played = _league()
+    assert played.state.needed == ("A", "B", "C")
+    entry = played.tick("fail", release="B")
+    assert entry is not None
+    assert played.state.needed == ("A", "C")
+    assert played.state.rollout is not None
+    assert played.state.rollout.release == "C"
+    assert entry.body["way_back"] == {
+        "release": "B", "command": "", "note": entry.body["way_back"]["note"],
+    }  # fmt: skip
+
+
+def test_a_league_s_verdict_is_read_back_as_any_other() -> None:
+    """The standings are in the record beside it."""
+    played = _league()
+    played.tick("fail", release="B")
+    told = played.ledger.entries(MODEL)[-1].body["verdict"]
+    assert told["standings"] == []
+    assert type(Verdict.from_record(told)) is Verdict
+    assert issubclass(LeagueVerdict, Verdict)
