@@ -99,5 +99,7 @@ def _told(flow: Callable[..., Any], parameters: dict[str, Any], terminal: Termin
 
 if __name__ == "__main__":
     code = main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}")
+    # At the end of a short run it warns that events are still to be sent, and then sends them.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     collector.done()
     sys.exit(code)
