@@ -1,5 +1,7 @@
 """What status tells beside the ledger: whether a candidate's share is still in force."""
 
+import pytest
+
 from slipway import show
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.rollout import ModelState
@@ -16,6 +18,25 @@ def test_copies_of_requests_are_not_told_as_users() -> None:
     ]
     assert show.arms(told, {}).startswith("100 % ")
     assert "; copies of requests: 30 % " in show.arms(told, {})
+
+
+def test_an_arm_without_users_is_not_told() -> None:
+    """An eliminated member keeps its arm in the table; stable is told whatever it has."""
+    told = [
+        {"arm": "stable", "release": "", "share": 0.0},
+        {"arm": "member-1", "release": "", "share": 0.0},
+        {"arm": "member-2", "release": "", "share": 1.0},
+    ]
+    assert show.arms(told, {}) == "0 % -, 100 % -"
+
+
+def test_standings_are_told_best_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each member with its share, its place, and why."""
+    row = {"member": "member-2", "release": "", "share": 0.0833, "place": "wins", "reason": "best"}
+    show.standings([row, {**row, "member": "member-1", "place": "out", "reason": "worse"}], {})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["1", "member-2", "-", "8.33", "%", "of", "users", "wins"]
+    assert lines[1:] == [["best"], ["2", "member-1", "-", *lines[0][3:7], "out"], ["worse"]]
 
 
 def _live() -> tuple[ModelState, int]:
