@@ -84,7 +84,7 @@ class TailSight(Sight):
             return
         self._waiting.append((arm, unit, value))
         if len(self._waiting) == self._quantile.first:
-            level = _quantile([v for _, _, v in self._waiting], self._quantile.q)
+            level = quantile([v for _, _, v in self._waiting], self._quantile.q)
             moved = (self._quantile.worse, self._quantile.no_worse)
             self._borders = (level, *(a * level + b for a, b in moved))
             for seen in self._waiting:
@@ -107,7 +107,7 @@ class TailSight(Sight):
         return Tails(self._quantile.q, self._borders[0], level, worse, no_worse, self._histograms)
 
 
-def _quantile(values: list[float], q: float) -> float:
+def quantile(values: list[float], q: float) -> float:
     """The quantile by linear interpolation (Hyndman and Fan's type 7, as DuckDB's)."""
     ordered = sorted(values)
     place = q * (len(ordered) - 1)

@@ -90,6 +90,10 @@ def test_a_league_loses_the_worse_and_promotes_the_best(released: Workplace) -> 
     _ask_and_tell(released, model, 400)
     standings = until(lambda: _standings(released, model), 30, "standings")
     assert [(s["release"], s["place"]) for s in standings] == [(good, "wins"), (bad, "out")]
+    shown = released.slipway("standings", model).out.splitlines()
+    assert [line.split()[1] for line in shown if line.endswith((" wins", " out"))] == [
+        "member-1", "member-2",
+    ]  # fmt: skip
     _tick_until(released, model, "promoted")
     told = [(str(e.event), e.body["release"]) for e in released.entries(model)[2:]]
     assert told == [
