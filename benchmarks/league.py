@@ -193,9 +193,9 @@ def _columns(played: list[Run], *names: str) -> list[list[Any]]:
 
 def _row(name: str, played: list[Run]) -> str:
     won = [r for r in played if r.won == "member-1"]
-    median = statistics.median(r.units for r in won) if won else "-"
+    median = statistics.median(r.units for r in won) if won else 0
     out = sum("member-2" in r.out for r in played)
-    cells = (name, f"{100 * len(won) / len(played):.1f} %", f"{median}")
+    cells = (name, f"{100 * len(won) / len(played):.1f} %", f"{median:g}" if won else "-")
     regret, harm = map(statistics.mean, _columns(played, "regret", "harm"))
     cells += (f"{100 * out / len(played):.1f} %", f"{regret:.0f}", f"{harm:.0f}")
     return f"| {' | '.join(cells)} |"
