@@ -80,7 +80,8 @@ def build(home: Home, declared: Spec, pack: Pack, commit: str, actor: str) -> st
         require_blessing(declared.model, report)
         registry.result()
         version = register(home, declared, data, candidate, built, report)
-        picture, _ = image(declared, built, candidate.commit)
+        chain = {"snapshot": data.digest, "report": report.digest, "version": version.digest}
+        picture, _ = image(declared, built, candidate.commit, chain)
         made = bind(data, candidate, built, report, version, picture)
         ensure_gateway(home)
         open_for(home, declared, pack, candidate, made, actor)

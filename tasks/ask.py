@@ -133,6 +133,24 @@ class Client:
             taken.append((time.perf_counter() - started) * 1e3)
         return sorted(taken)[int(0.99 * len(taken))]
 
+    def memory_mb(self) -> float:
+        """Mebibytes of memory that the server holds, by its own word.
+
+        Raises:
+            RuntimeFailure: it does not tell.
+        """
+        self._http.request("GET", "/memory")
+        response = self._http.getresponse()
+        said = response.read()
+        try:
+            return float(json.loads(said)["bytes"]) / (1 << 20)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RuntimeFailure(
+                f"it does not tell its memory: {response.status} {said[:200]!r}",
+                where=self.endpoint,
+                do="see the bundle's log",
+            ) from error
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()

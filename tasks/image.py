@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
@@ -44,13 +45,16 @@ _STEP = re.compile(r"Step \d+/\d+ : (FROM|RUN|COPY)")  # the ones that take time
 
 
 @task(name="image", cache_policy=NO_CACHE)
-def image(spec: Spec, bundle: Bundle, commit: str) -> tuple[Image | None, str]:
+def image(
+    spec: Spec, bundle: Bundle, commit: str, chain: Mapping[str, str]
+) -> tuple[Image | None, str]:
     """Build the image of a bundle.
 
     Args:
         spec: whether, and from which base and template, the image is built.
         bundle: what the image serves.
         commit: the git commit that the model was made at, or empty.
+        chain: the release's other links by now, by name, with their digests: for the labels.
 
     Returns:
         The image, or None with the reason why none was built. With ``build: auto`` that is where
@@ -67,7 +71,7 @@ def image(spec: Spec, bundle: Bundle, commit: str) -> tuple[Image | None, str]:
     if choice.build == "auto" and (reason := unavailable(choice.base)):
         log.warning("no image: %s", reason)
         return None, reason
-    built = build(spec.model, bundle, choice.base, template, commit, say=log.info)
+    built = build(spec.model, bundle, choice.base, template, commit, chain=chain, say=log.info)
     if choice.push:
         built = push(built, choice.push, say=log.info)
     log.info("image %s %s", built.reference, built.content)
@@ -91,6 +95,7 @@ def build(
     template: Path | None = None,
     commit: str = "",
     *,
+    chain: Mapping[str, str] = MappingProxyType({}),
     say: Say = print,
     environ: Mapping[str, str] = os.environ,
 ) -> Image:
@@ -99,6 +104,7 @@ def build(
     The image is tagged once it is complete, so a failure leaves no image half made.
 
     Args:
+        chain: more digests for the labels, by the name of what they are of.
         say: is told each step of the build.
         environ: proxies, pip's index and certificates, and ``SOURCE_DATE_EPOCH``.
 
@@ -112,7 +118,8 @@ def build(
     began = time.monotonic()
     with connected() as engine, _room():
         foundation = base_image(engine, base)
-        recipe = Recipe(model, bundle, base, str(foundation.id), text, commit, created)
+        place = (base, str(foundation.id))
+        recipe = Recipe(model, bundle, *place, text, commit, created, dict(chain))
         content = _existing(engine, recipe)
         if not content:
             _require_whole(bundle)

@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -48,6 +48,7 @@ class Recipe:
         dockerfile: the rendered text.
         commit: the git commit that the model was made at, or empty.
         created: seconds since 1970 that every file and the image itself are dated.
+        chain: what else of the release is known by then: a link's name to its digest.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Recipe:
     dockerfile: str
     commit: str = ""
     created: int = 0
+    chain: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -101,6 +103,7 @@ class Recipe:
             "slipway.base": self.base_id,
             FOUNDATION: self.foundation,
             LABEL: self.digest,
+            **{f"slipway.{link}": value for link, value in self.chain.items()},
         }
         return {f"org.opencontainers.image.{k}": v for k, v in oci.items() if v} | ours
 

@@ -28,6 +28,7 @@ _TRIES = 5
 _IN_USE, _GONE = 403, 404
 _TAKEN = ("port is already allocated", "address already in use")
 _ENDED = ("exited", "dead")
+_KILLED = 137  # by SIGKILL
 
 
 class DockerRuntime:
@@ -258,7 +259,10 @@ def _ended(containers: Sequence[Container], before: Mapping[str | None, int]) ->
     for each in containers:
         each.reload()
         if each.status in _ENDED or each.attrs["RestartCount"] > before[each.id]:
-            found[f"container {each.name}"] = shared.last_lines(each.logs(tail=LOG_LINES))
+            state, limit = each.attrs["State"], each.attrs["HostConfig"]["Memory"]
+            killed = state["OOMKilled"] or state["ExitCode"] == _KILLED
+            why = f"killed, as for lack of memory (it has {limit >> 20} MB) | " if killed else ""
+            found[f"container {each.name}"] = why + shared.last_lines(each.logs(tail=LOG_LINES))
     return found
 
 

@@ -7,6 +7,7 @@ A failed arm costs the user time, never the answer, as long as anything in the c
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 NO_REPLICA = "no_replica"
 BREAKER_OPEN = "breaker_open"
+GONE = (REFUSED, CLOSED)
+"""Faults of a replica that is not there, or ended while it was asked: another may be."""
+AGAIN_SECONDS = 0.05
+"""Between two looks for a replica that may be starting again."""
 RULE, CACHE, GATEWAY = "rule", "cache", "gateway"
 
 
@@ -107,7 +112,7 @@ class Flight(Call):
         """Ask the arm whose turn it is; turn to the last resorts when there is none left."""
         while self.stage < len(self.chain):
             arm = self.chain[self.stage]
-            replica = arm.replica()
+            replica = arm.replica(besides=self.asked if self.tried else None)
             if replica is None:
                 self._pass_over(arm, NO_REPLICA)
             elif not arm.breaker.closed and not arm.breaker.allows(self.began):
@@ -154,12 +159,15 @@ class Flight(Call):
         if not fault:
             arm.breaker.succeeded()
             self._answer(attempt, decoded)
-        elif fault in (REFUSED, CLOSED) and self.tried < len(arm.replicas):
+        elif fault in GONE and self.tried < len(arm.replicas):
             self.ask()  # that replica is gone: ask the arm's next one
         elif self.twin is not None and not (self.twin.finished and self._first_finished()):
             self.recorder.failed(arm, fault)  # its twin may still answer
         else:
-            arm.breaker.failed(monotonic())
+            if fault in GONE and arm is self.chain[-1]:
+                arm.breaker.released()  # nothing is behind it that would be better left to
+            else:
+                arm.breaker.failed(monotonic())
             self._pass_over(arm, fault)
             self.ask()
 
@@ -237,6 +245,11 @@ class Flight(Call):
         self._give_up()
 
     def _give_up(self) -> None:
+        again = monotonic() + AGAIN_SECONDS < self.began + self.arm.budget
+        if self.reason in GONE and again and not self.exchange.gone:
+            self.stage, self.tried, self.reason = 0, 0, ""
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.ask)
+            return
         if self.reason == TIMEOUT:
             status, what = 504, "no arm answered within its time budget"
         elif self.reason in (NO_REPLICA, BREAKER_OPEN):

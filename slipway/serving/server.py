@@ -73,6 +73,8 @@ class ModelServer:
                 exchange.respond(error.status, _error_body(path)(error), JSON)
         elif fixed and method in (b"GET", b"HEAD"):
             exchange.respond(200, *fixed)
+        elif path == b"/memory" and method == b"GET":
+            exchange.respond(200, b'{"bytes":%d}' % memory(), JSON)
         else:
             _respond_no_route(exchange, "POST" if post else "GET, HEAD" if fixed else "")
 
@@ -141,6 +143,22 @@ def _respond_no_route(exchange: Exchange, allowed: str) -> None:
         )
     headers = JSON + header_lines({"allow": allowed}) if allowed else JSON
     exchange.respond(error.status, _error_body(exchange.path)(error), headers)
+
+
+def memory() -> int:
+    """Bytes of memory that this process holds and that cannot be had again without ending it.
+
+    What it has mapped of files is left out: the kernel takes that back when memory is short, and so
+    counts no container as out of memory for it. Where there is no ``/proc``, the most it ever had.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except FileNotFoundError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = dict(line.split(":", 1) for line in lines)
+    return sum(int(held[name].split()[0]) << 10 for name in ("RssAnon", "RssShmem"))
 
 
 def announce(path: Path, host: str, port: int) -> None:

@@ -17,10 +17,13 @@ import pytest
 from real_prefect import until
 from small_bundle import Small, make
 
+from slipway import papers, signing
+from slipway.container import sealed_image
 from slipway.engine import connected
 from slipway.errors import RuntimeFailure
 from slipway.image.recipe import LABEL
 from slipway.release import Image
+from slipway.testing import release
 from tasks.image import build, unavailable
 
 pytestmark = pytest.mark.real
@@ -202,6 +205,29 @@ def test_the_recipe_is_on_the_label(engine: Any, image: Image) -> None:
     """The tag ends in the first digits of the recipe that the label tells whole."""
     recipe = engine.images.get(image.reference).labels[LABEL]
     assert recipe.removeprefix("sha256:").startswith(image.reference.rpartition("-")[2])
+
+
+def test_an_image_exchanged_after_signing_is_found(
+    engine: Any, image: Image, small: Small, tmp_path: Path
+) -> None:
+    """The tag was moved to another image: ``verify`` and every runtime say so; then moved back."""
+    signing.new_key(tmp_path / "key")
+    keys = {signing.SIGNING_KEY: str(tmp_path / "key")}
+    bundle, locators = small.bundle, {"bundle": small.bundle.path, "image": image.reference}
+    made = replace(release(), bundle=bundle.digest, candidate=bundle.candidate, image=image.digest)
+    made = replace(made, locators=locators)
+    papers.write(tmp_path / "papers", made, keys)
+    assert {c.outcome for c in papers.verify(tmp_path / "papers", made, keys)} == {"pass"}
+    engine.images.get(BASE).tag(image.reference)
+    try:
+        told = {c.what: c for c in papers.verify(tmp_path / "papers", made, keys)}
+        with pytest.raises(RuntimeFailure, match="is not the one that was released"):
+            sealed_image(engine, made)
+    finally:
+        engine.images.get(image.content).tag(image.reference)
+    assert [name for name, check in told.items() if check.outcome != "pass"] == ["image"]
+    assert told["image"].outcome == "fail"
+    assert "is another image" in told["image"].reason
 
 
 def _left(engine: Any) -> tuple[set[str], set[str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 from small_project import strokes
-from workplace import Workplace
+from workplace import Workplace, until
 
 FEATURES = ("temperature", "load", "material")
 
@@ -51,3 +52,51 @@ def traffic(place: Workplace, model: str) -> Iterator[None]:
         stop.set()
         thread.join(60)
     assert not faults, faults
+
+
+class Users:
+    """Four users who ask without end for the length of a block.
+
+    Args:
+        body: what each asks.
+
+    Attributes:
+        faults: every answer that was none.
+    """
+
+    def __init__(self, place: Workplace, model: str, body: Any) -> None:
+        self.place, self.path, self.body = place, f"/{model}/invocations", body
+        self.faults: list[Any] = []
+        self._met: set[str] = set()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(4)]
+
+    def _ask(self, number: int) -> None:
+        count = 0
+        while not self._stop.is_set():
+            count += 1
+            try:
+                answer = self.place.post(self.path, self.body, unit=f"u{number}-{count % 50}")
+            except Exception as error:
+                self.faults.append(error)
+                continue
+            self._met.add(answer.headers["x-slipway-served-by"])
+            if answer.status != 200:
+                self.faults.append(answer)
+
+    def have_met(self, releases: set[str], *, anew: bool = False) -> None:
+        """Wait until each of these releases has answered somebody; anew: from now on."""
+        if anew:
+            self._met = set()
+        until(lambda: self.faults or releases <= self._met, 60, "answers of each release")
+        assert self.faults == []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)

@@ -35,12 +35,14 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 CHANGES = {"model": "other", "base": "b", "base_id": "i", "dockerfile": "d", "commit": "c"}
+CHAIN = {"snapshot": "sha256:5", "report": "sha256:7"}
 
 
-@pytest.mark.parametrize("field", [*CHANGES, "bundle", "created"])
+@pytest.mark.parametrize("field", [*CHANGES, "bundle", "created", "chain"])
 def test_everything_that_decides_the_image_is_in_the_digest(recipe: Recipe, field: str) -> None:
     """Each field by itself makes another recipe, and so another tag."""
-    other = {**CHANGES, "bundle": replace(recipe.bundle, engine="skops"), "created": 1}[field]
+    bundle = replace(recipe.bundle, engine="skops")
+    other = {**CHANGES, "bundle": bundle, "created": 1, "chain": CHAIN}[field]
     changed = replace(recipe, **{field: other})
     assert changed.digest != recipe.digest
     assert changed.reference != recipe.reference
@@ -55,7 +57,10 @@ def test_where_the_bundle_lies_does_not_count(recipe: Recipe) -> None:
 def test_the_labels_tell_the_chain(recipe: Recipe) -> None:
     """Every digest that is known when an image is built is on a label, the standard ones too."""
     oci = "org.opencontainers.image."
+    recipe = replace(recipe, chain=CHAIN)
     assert recipe.labels() == {
+        "slipway.snapshot": "sha256:5",
+        "slipway.report": "sha256:7",
         f"{oci}title": "flights",
         f"{oci}version": recipe.bundle.digest.removeprefix("sha256:")[:12],
         f"{oci}revision": "c0ffee",
@@ -144,7 +149,9 @@ def test_the_foundation_is_all_but_the_bundle(recipe: Recipe, field: str) -> Non
     other = replace(recipe, **{field: 7 if field == "created" else "other"})
     assert other.foundation != recipe.foundation
     files = {**recipe.bundle.files, "model.onnx": digest("another")}
-    moved = replace(recipe, model="m", commit="", bundle=replace(recipe.bundle, files=files))
+    moved = replace(
+        recipe, model="m", commit="", chain=CHAIN, bundle=replace(recipe.bundle, files=files)
+    )
     assert moved.foundation == recipe.foundation
     files["requirements.txt"] = digest("another")
     assert (

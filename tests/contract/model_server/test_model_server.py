@@ -82,6 +82,15 @@ def test_health(server, path, content_type, body):
     assert server.ask("HEAD", path)[0::2] == (200, b"")
 
 
+def test_its_memory_is_told(server):
+    """What it holds for itself, by the kernel's own count: neither nothing nor what files take."""
+    told = json.loads(server.ask("GET", "/memory")[2])["bytes"]
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    seen = {line.split(":")[0]: line.split(":")[1] for line in lines}
+    assert told == pytest.approx(int(seen["RssAnon"].split()[0]) << 10, rel=0.2)
+    assert told < int(seen["VmRSS"].split()[0]) << 10
+
+
 def test_the_version_is_told(server):
     """A client can ask which server it talks to."""
     from slipway import __version__
