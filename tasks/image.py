@@ -195,11 +195,9 @@ def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
     """
     from docker.errors import DockerException
 
-    filters = {"label": f"{FOUNDATION}={recipe.foundation}"}
-    if not bundle_is_last(recipe.dockerfile) or not (found := engine.api.images(filters=filters)):
+    donor = _donor(engine, recipe) if bundle_is_last(recipe.dockerfile) else None
+    if donor is None:
         return ""
-    donor = engine.images.get(found[0]["Id"])
-    notes = [str(step["CreatedBy"]) for step in reversed(donor.history())]
     say(f"the bundle alone is new: on the layers of {donor.short_id}")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as layer:
         target = Path(folder) / "image.tar"
@@ -208,7 +206,7 @@ def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
             layer,
             target,
             donor=donor.attrs,
-            notes=notes,
+            notes=_notes(donor),
             reference=recipe.reference,
             labels=recipe.labels(),
             created=recipe.created,
@@ -219,6 +217,18 @@ def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
         except DockerException as error:
             say(f"the engine wants the whole image: {error}")
     return wanted if _existing(engine, recipe) == wanted else ""
+
+
+def _donor(engine: DockerClient, recipe: Recipe) -> EngineImage | None:
+    """An image on the foundation of a recipe, just as a build left it."""
+    filters = {"label": f"{FOUNDATION}={recipe.foundation}"}
+    found = map(engine.images.get, engine.api.images(quiet=True, filters=filters))
+    good = (i for i in found if archive.is_settled(i.attrs, _notes(i), recipe.created))
+    return next(good, None)
+
+
+def _notes(image: EngineImage) -> list[str]:
+    return [str(step["CreatedBy"]) for step in reversed(image.history())]
 
 
 def _run(engine: DockerClient, recipe: Recipe, say: Say, environ: Mapping[str, str]) -> str:

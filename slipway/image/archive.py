@@ -100,12 +100,28 @@ def exchange(
     Returns:
         The image's id, which is the one that building it from nothing gives.
     """
-    config = {name.lower(): donor[name] for name in (*_PLATFORM, "Config") if donor.get(name)}
     with tarfile.open(target, "w") as new:
         layer = _digest(bundle)
         diff_ids = [*donor["RootFS"]["Layers"][:-1], layer]
         _add(new, _file(layer, "tar"), bundle)
-        return _finish(new, config, notes, diff_ids, reference, labels, created)
+        return _finish(new, _as_archived(donor), notes, diff_ids, reference, labels, created)
+
+
+def is_settled(image: Mapping[str, Any], notes: Sequence[str], created: int) -> bool:
+    """Whether an image is as ``settle`` left it, by its id; what was made from one is not.
+
+    An image that somebody built from ours, or committed, has our labels too, and other layers.
+    """
+    labels = image["Config"].get("Labels") or {}
+    ours = {k: v for k, v in labels.items() if _OURS.match(k)}
+    layers = image["RootFS"]["Layers"]
+    told = _settled_config(_as_archived(image), notes, layers, ours, created)
+    return digest_bytes(canonical(told)) == str(image["Id"])
+
+
+def _as_archived(image: Mapping[str, Any]) -> dict[str, Any]:
+    """An image's configuration by the names of an archive, from those of the engine's API."""
+    return {name.lower(): image[name] for name in (*_PLATFORM, "Config") if image.get(name)}
 
 
 def _finish(

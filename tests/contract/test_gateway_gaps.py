@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -91,6 +91,14 @@ class Rig:
         self.servers.append(server)
 
 
+def until(told: Callable[[], Any], what: str) -> None:
+    """Wait until something is true."""
+    deadline, pause = time.monotonic() + 20, threading.Event()
+    while not told():
+        assert time.monotonic() < deadline, f"{what} not seen"
+        pause.wait(0.02)
+
+
 @contextmanager
 def rig(folder: Path, replicas: int, **serving: Any) -> Iterator[Rig]:
     """Start the gateway; end it, and all that listens."""
@@ -106,10 +114,7 @@ def rig(folder: Path, replicas: int, **serving: Any) -> Iterator[Rig]:
         started = daemon.spawn(
             [*command, "--log", str(folder / "log")], {**os.environ, "SLIPWAY_LEDGER": url}
         )
-        deadline = time.monotonic() + 20
-        while not open_ledger(url).acknowledged(MODEL):
-            assert time.monotonic() < deadline, "the gateway does not take up the route"
-            time.sleep(0.02)
+        until(lambda: open_ledger(url).acknowledged(MODEL), "the route in the gateway")
         made = Rig(int(daemon.wait(started).rpartition(":")[2]), places)
         undo.callback(lambda: [server.shutdown() for server in made.servers])
         yield made
@@ -131,9 +136,7 @@ def test_a_replica_that_is_away_for_a_moment_costs_time_and_no_answer(tmp_path: 
     """A user who comes while a container starts again waits for it, within the time budget."""
     with rig(tmp_path, 1, budget_ms=20_000) as here, ThreadPoolExecutor(8) as users:
         asked = [users.submit(here.ask) for _ in range(8)]
-        deadline = time.monotonic() + 20
-        while here.refusals() < 20 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: here.refusals() >= 20, "the gateway looking again and again")
         here.listen(0)
         assert [each.result() for each in asked] == [(200, "")] * 8
         assert here.ask() == (200, "")

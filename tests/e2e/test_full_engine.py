@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 MEGABYTES = 600
 # The packages are in the base already: this engine has no way out.
 DOCKERFILE = "FROM @{base}\nCOPY bundle/ /bundle/\n"
-WRITER = "RUN python3 -c \"open('/big', 'wb').write(bytes(500 << 20))\"\n"
+WRITER = "USER 0\nRUN python3 -c \"open('/big', 'wb').write(bytes(500 << 20))\"\n"
 
 
 @pytest.fixture(scope="module")

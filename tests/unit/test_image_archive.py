@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway.image.archive import exchange, settle
+from slipway.image.archive import exchange, is_settled, settle
 
 BASE = {"bin/python3": b"python"}
 MODEL = {"bundle/model.onnx": b"graph"}
@@ -79,19 +79,13 @@ def test_a_bundle_exchanged_is_the_image_built_anew(tmp_path: Path) -> None:
     other = {"bundle/model.onnx": b"graft"}
     whole = settled(saved(tmp_path / "1.tar", [BASE, MODEL]), BASE, who="flights")
     built = settled(saved(tmp_path / "2.tar", [BASE, other]), BASE, who="trains")
-    donor = config(whole)
+    donor, notes = inspected(whole)
     target = tmp_path / "exchanged"
     exchange(
         io.BytesIO(top_layer(built)),
         target,
-        donor={
-            "Architecture": "amd64",
-            "Os": "linux",
-            "Variant": "",
-            "RootFS": {"Layers": donor["rootfs"]["diff_ids"]},
-            "Config": donor["config"] | {"Cmd": None, "Tty": False, "Domainname": ""},
-        },
-        notes=[step["created_by"] for step in donor["history"]],
+        donor=donor,
+        notes=notes,
         reference="slipway/trains:1",
         labels={"slipway.model": "trains"},
         created=0,
@@ -99,6 +93,16 @@ def test_a_bundle_exchanged_is_the_image_built_anew(tmp_path: Path) -> None:
     assert config(target) == config(built)
     with tarfile.open(target) as tar:
         assert len(tar.getnames()) == 3  # the layer, the configuration, the manifest
+
+
+def test_what_was_made_from_a_settled_image_is_none(tmp_path: Path) -> None:
+    """It has our labels, so only its id tells: another layer, note or setting is another image."""
+    donor, notes = inspected(settled(saved(tmp_path / "1.tar", [BASE, MODEL]), BASE))
+    assert is_settled(donor, notes, 0)
+    assert not is_settled(donor, [*notes, "a commit"], 0)
+    assert not is_settled(donor | {"Config": donor["Config"] | {"User": "0"}}, notes, 0)
+    layers = [*donor["RootFS"]["Layers"], "sha256:1"]
+    assert not is_settled(donor | {"RootFS": {"Layers": layers}}, notes, 0)
 
 
 def test_links_and_special_entries_come_through(tmp_path: Path) -> None:
@@ -175,6 +179,21 @@ def saved(path: Path, contents: list[Any], clock: int = 99) -> Path:
     }
     path.write_bytes(layer(files, clock))
     return path
+
+
+def inspected(archive: Path) -> tuple[dict[str, Any], list[str]]:
+    """An image as an engine's API tells it, with what it adds of its own; and what made it."""
+    told = config(archive)
+    text = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+    image = {
+        "Id": sha(text),
+        "Architecture": "amd64",
+        "Os": "linux",
+        "Variant": "",
+        "RootFS": {"Layers": told["rootfs"]["diff_ids"]},
+        "Config": told["config"] | {"Cmd": None, "Tty": False, "Domainname": ""},
+    }
+    return image, [step["created_by"] for step in told["history"]]
 
 
 def top_layer(archive: Path) -> bytes:
