@@ -182,7 +182,7 @@ def keep_up(home: Home, state: ModelState) -> Broken:
                 serve_again(home, state, release)
             else:
                 try:
-                    stand_by(home, release, state.terms[release])
+                    run(home, release, state.terms[release])
                 except RuntimeFailure as error:
                     return Broken(release, error.what)
             answering = ", ".join(store.placed(release))
@@ -213,9 +213,13 @@ def stand_by(home: Home, release: str, terms: Terms) -> None:
 
     Until one does, or the time for it is over, no tick of another rollout stops it as surplus.
     """
-    store = ledger(home)
-    store.stand_by(release, time.time() + STAND_BY_SECONDS)
-    runs = runtime(home, terms)
+    ledger(home).stand_by(release, time.time() + STAND_BY_SECONDS)
+    run(home, release, terms)
+
+
+def run(home: Home, release: str, terms: Terms) -> None:
+    """Have a release running, and placed where gateways find it."""
+    store, runs = ledger(home), runtime(home, terms)
     store.place(release, runs.start(store.manifest(release), terms.replicas, terms.limits))
 
 
