@@ -17,6 +17,7 @@ demo: $(READY) ## Run the whole story on real flights, embedded
 test: $(READY) ## Pass every test, the fast tiers first
 	$(BIN)/python -m pytest tests/unit tests/scenarios tests/architecture tests/docs tests/golden
 	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python -m pytest tests/gateway
 	$(BIN)/python -m pytest tests/flows/test_kills.py
 	$(BIN)/python -m pytest tests/flows/test_bad_input.py tests/flows/test_requests.py tests/flows/test_readme.py
 	$(BIN)/python -m pytest tests/flows/test_buttons.py tests/flows/test_story.py tests/flows/test_strategies.py

@@ -54,6 +54,7 @@ class Limits:
         write_seconds: for a client to take anything of an answer that waits for it.
         linger_seconds: to go on discarding what a refused client still sends, so that it can read
             the refusal.
+        parting_seconds: that an idle client may still ask something in, once the server drains.
     """
 
     head: int = 32 * 1024
@@ -65,6 +66,7 @@ class Limits:
     idle_seconds: float = 75.0
     write_seconds: float = 30.0
     linger_seconds: float = 2.0
+    parting_seconds: float = 0.5
 
 
 Handler = Callable[[Exchange], None]

@@ -103,8 +103,10 @@ class Scoring:
     """
 
     def rows(self, body: bytes, headers: dict[bytes, bytes]) -> list[Any] | None:
-        """Each row an object of column to value where the request names columns."""
+        """Each row an object of column to value where the request names columns; None for CSV."""
         if headers.get(b"content-type") != b"application/json":
+            if _media(headers) == b"text/csv":
+                return None  # which cells are numbers, only the arm's signature tells
             require_json(headers)
         if _SPLIT in body:
             try:
@@ -149,10 +151,14 @@ def require_json(headers: dict[bytes, bytes]) -> None:
     Raises:
         BadRequestError: with 415.
     """
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    kind = _media(headers)
     if kind != b"application/json":
         found = kind.decode("latin-1") or "missing"
         raise BadRequestError(415, f"the content type is {found}, not application/json")
+
+
+def _media(headers: dict[bytes, bytes]) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
 def _rows(value: dict[str, Any]) -> list[Any] | None:

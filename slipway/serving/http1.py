@@ -75,6 +75,15 @@ class Server:
             connection.check_time(now)
         self._timer = self.loop.call_later(1.0, self._tick)
 
+    async def _emptied(self, seconds: float) -> bool:
+        """Whether no connection is left, within some time."""
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), seconds)
+            except TimeoutError:
+                return False
+        return True
+
     def stop_clock(self) -> None:
         """Look at the time no more."""
         self._timer.cancel()
@@ -82,19 +91,21 @@ class Server:
     async def drain(self, grace_seconds: float = 10.0) -> int:
         """Stop accepting, let what is asked be answered, then close.
 
+        A connection that is idle here may carry a request already: it stays a moment longer, and
+        the answer to what comes tells the client that it is the last (RFC 9112, 9.6).
+
         Returns:
             How many connections had to be cut off after the grace time.
         """
         self.draining = True
         self._listener.close()
         self._empty.clear()
-        for connection in tuple(self.connections):
-            if connection.idle:
-                connection.transport.close()
-        if self.connections:
-            try:
-                await asyncio.wait_for(self._empty.wait(), grace_seconds)
-            except TimeoutError:
+        parting = min(self.limits.parting_seconds, grace_seconds)
+        if not await self._emptied(parting):
+            for connection in tuple(self.connections):
+                if connection.idle:
+                    connection.transport.close()
+            if not await self._emptied(grace_seconds - parting):
                 log.warning("%d connections outlived the drain", len(self.connections))
         self.stop_clock()
         cut = tuple(self.connections)

@@ -144,7 +144,10 @@ class Supervisor:
     def _bury(self, member: Member) -> None:
         """A worker's end of the line closes only when it dies: wait for that, and replace it."""
         _, status = os.waitpid(member.pid, 0)
-        log.error("worker %d (pid %d) ended with %d", member.number, member.pid, status)
+        log.error(
+            "worker %d (pid %d) ended with %d: its last second of the inference log may be missing",
+            *(member.number, member.pid, os.waitstatus_to_exitcode(status)),
+        )
         self._selector.unregister(member.end)
         member.end.close()
         del self._members[member.pid]
