@@ -83,9 +83,7 @@ def _start(rollout: Rollout) -> Step:
         return Step(Event.STARTED, f"probed and ready{others}: the league begins")
     share = float(rollout.plan.steps[0]["share"])
     part = f"{100 * share:g} % of users"
-    whom = (
-        f"the requests of {part} are copied to it" if rollout.plan.mirror else f"the first {part}"
-    )
+    whom = f"the requests of {part} are copied to it" if rollout.mirrors else f"the first {part}"
     return Step(Event.STARTED, f"probed and ready: {whom}", share)
 
 
@@ -95,7 +93,8 @@ def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
     Raises:
         RolloutError: the strategy wants more than the verdict or the plan allows.
     """
-    forward = chosen.event is Event.PROMOTED or chosen.share > rollout.share
+    users = 0.0 if rollout.mirrors else rollout.share
+    forward = chosen.event is Event.PROMOTED or chosen.share > users
     earned = rollout.earned(verdict)
     if forward and (verdict.outcome is not Outcome.PASS or chosen.share != earned):
         raise RolloutError(

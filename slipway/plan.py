@@ -14,7 +14,7 @@ class Plan:
     Args:
         strategy: a built-in strategy's name or ``package.module:Class``.
         steps: ``{share, min_seconds, max_seconds}`` per step, shares rising, the last below 1
-            (promotion is the step to 1).
+            (promotion is the step to 1). One with a true ``mirror`` copies requests, as below.
         auto: whether only the first step is planned: each next share is then the largest that
             the evidence supports, for the same times.
         gates: the live part of ``gates.toml`` as plain values.
@@ -44,6 +44,10 @@ class Plan:
     window: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
     league: Mapping[str, Any] = field(default_factory=dict)
+
+    def mirrors(self, step: int) -> bool:
+        """Whether a step's share is of copied requests, whose answers no user gets."""
+        return self.mirror or bool(self.steps[step].get("mirror"))
 
     def record(self) -> dict[str, Any]:
         """The plan as plain JSON values."""

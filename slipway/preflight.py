@@ -79,13 +79,15 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
             raise ExpectationError(
                 f"'rollout.review' can find nothing: {error.what}", where=where, do=error.do
             ) from error
+    if declared.rollout.shadow_first:
+        _fit_both(gates, where)
     paired = [g.name for g in gates.gates if metrics.is_paired(g)]
-    if paired and not declared.rollout.mirrors:
+    if paired and not (declared.rollout.mirrors or declared.rollout.shadow_first):
         raise ExpectationError(
             f"these gates compare two answers to one request: {', '.join(paired)}; "
             f"'{declared.rollout.strategy}' has one answer to each",
             where=where,
-            do="launch with 'rollout.strategy: shadow', or remove them",
+            do="launch with 'rollout.strategy: shadow' or 'shadow_first: true', or remove them",
         )
 
 
@@ -105,6 +107,22 @@ def _require_rows(declared: Spec) -> None:
             where="serving.log.keep_days",
             do="keep them for longer, or give 'max_seconds' or 'rollout.review.after' less",
         )
+
+
+def _fit_both(gates: Gates, where: str) -> None:
+    """Refuse gates of which none is for the copies of requests, or none for users.
+
+    Raises:
+        ExpectationError: a kind of step would have no gate.
+    """
+    needed = {True: "has a limit, for copied requests", False: "is on one answer, for users"}
+    for mirrors, told in needed.items():
+        if not metrics.of_step(gates, mirrors).gates:
+            raise ExpectationError(
+                f"'rollout.shadow_first' needs a gate that {told}, and there is none",
+                where=where,
+                do="add one (docs/how-to/strategies.md), or launch in one way alone",
+            )
 
 
 def _fit_league(gates: Gates, where: str) -> None:

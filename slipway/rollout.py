@@ -98,7 +98,16 @@ class Rollout:
     @property
     def limits(self) -> Mapping[str, float]:
         """The times of the share that is being served."""
-        return self.plan.steps[min(self.step, len(self.plan.steps) - 1)]
+        return self.plan.steps[self._place]
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the share that is being served is of copied requests, whom no user sees."""
+        return self.plan.mirrors(self._place)
+
+    @property
+    def _place(self) -> int:
+        return min(max(self.step, 0), len(self.plan.steps) - 1)
 
     @property
     def part(self) -> float:
@@ -371,9 +380,10 @@ def _stepped(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any
     """The route that gives the one candidate its next share."""
     plan = rollout.plan
     index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
-    users = 0.0 if plan.mirror else chosen.share
+    mirrors = replace(rollout, step=index).mirrors
+    users = 0.0 if mirrors else chosen.share
     stable = Arm(STABLE, rollout.stable, 1.0 - users)
-    place = SHADOW if plan.mirror else CANDIDATE
+    place = SHADOW if mirrors else CANDIDATE
     arms = (stable, Arm(place, rollout.release, chosen.share, leased=True))
     route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
     return {"step": index, "share": chosen.share, "route": route}

@@ -194,6 +194,7 @@ class RolloutPlan(Part):
     auto: AutoSteps = AutoSteps()
     bake: Bake = Bake()
     shadow: Mirrored = Mirrored()
+    shadow_first: bool = False
     league: League = League()
     steps: tuple[RolloutStep, ...] = Field(
         default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
@@ -206,14 +207,16 @@ class RolloutPlan(Part):
 
     @property
     def shares(self) -> tuple[dict[str, float], ...]:
-        """The planned steps: ``{share, min_seconds, max_seconds}``."""
-        if self.strategy == "blue_green":
-            return ({"share": 1.0, **self.bake.model_dump()},)
+        """The planned steps: ``{share, min_seconds, max_seconds}``; ``mirror`` where it copies."""
         if self.mirrors:
             return (self.shadow.model_dump(),)
         if self.competes:
             return (self.league.model_dump(exclude={"most"}),)
-        return tuple(step.model_dump() for step in self.steps)
+        users = tuple(step.model_dump() for step in self.steps)
+        if self.strategy == "blue_green":
+            users = ({"share": 1.0, **self.bake.model_dump()},)
+        first = {**self.shadow.model_dump(), "mirror": True}
+        return (first, *users) if self.shadow_first else users
 
     @property
     def mirrors(self) -> bool:
@@ -256,6 +259,8 @@ class RolloutPlan(Part):
             faults.append("a shadow gives its answers to nobody (allowed: shadow, and no steps)")
         if self.competes and "steps" in self.model_fields_set:
             faults.append("a league's members have equal shares (allowed: league, and no steps)")
+        if self.shadow_first and (self.mirrors or self.competes or self.climbs):
+            faults.append("shadow_first comes before planned steps, or blue_green (allowed: those)")
         if self.competes and self.review.after:
             faults.append("a league's decision is not reviewed (allowed: review with a canary)")
         if shares != sorted(set(shares)):

@@ -8,7 +8,7 @@ from slipway.controller import leased
 from slipway.exposure import judge_step
 from slipway.gates import parse
 from slipway.home import Home
-from slipway.metrics import measures
+from slipway.metrics import measures, of_step
 from slipway.review import Review, labelled, review
 from slipway.rollout import ModelState
 from slipway.routing import CANDIDATE, SHADOW, Lease
@@ -32,8 +32,8 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
     if rollout.members:
         look = lease.renewal if (lease := lease_of(home, state.model)) else 1
         return standings(home.log, state, now + CLOCK_SECONDS, look)
-    gates = parse(rollout.plan.gates)
-    mirror = rollout.plan.mirror
+    mirror = rollout.mirrors
+    gates = of_step(parse(rollout.plan.gates), mirror)
     shares = {arm.name: arm.share for arm in route.arms if arm.takes_users and not mirror}
     seen = LogEvidence(home.log, shares, paired=mirror).observe(
         state.model,
@@ -57,8 +57,8 @@ def look_again(home: Home, state: ModelState, closed: Verdict, now: float) -> Re
     rollout = state.closed
     assert rollout is not None
     assert rollout.said is not None
-    gates = labelled(parse(rollout.plan.gates), rollout.plan.review["after"])
-    mirror = rollout.plan.mirror
+    mirror = rollout.mirrors
+    gates = labelled(of_step(parse(rollout.plan.gates), mirror), rollout.plan.review["after"])
     seen = LogEvidence(home.log, paired=mirror).observe(
         state.model,
         rollout.said[1],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from slipway.errors import ExpectationError
@@ -64,6 +66,16 @@ def measures(gates: Gates, next_share: float = 1.0) -> tuple[Measure, ...]:
 def is_paired(gate: Gate) -> bool:
     """Whether a gate's metric compares a request's two answers, which only a shadow gives."""
     return re.search(r"\bpeer_", resolve(gate.metric, gate.options).sql()) is not None
+
+
+def of_step(gates: Gates, mirrors: bool) -> Gates:
+    """The gates that a step can answer.
+
+    Where requests are copied, nobody is given the candidate: those with a limit. Where users are:
+    all but those that compare two answers to one request.
+    """
+    fit = [g.limit is not None if mirrors else not is_paired(g) for g in gates.gates]
+    return replace(gates, gates=tuple(compress(gates.gates, fit)))
 
 
 def _measure(gate: Gate, next_share: float) -> Measure:

@@ -156,6 +156,33 @@ def test_a_shadow_is_compared_and_then_waits_for_a_person(released: Workplace) -
     assert (str(last.event), last.actor, last.reason) == ("promoted", "anna", "they agree")
 
 
+def test_copies_first_and_then_users(released: Workplace) -> None:
+    """Pairs and limits earn the first users; the candidate beside stable earns the promotion."""
+    model = "dusk"
+    _first(released, model)
+    pack = released.project / "expectations" / "both"
+    shutil.copytree(pack.with_name(MODEL), pack)
+    # There are 80 users, who can tell only so much: what they must tell is set to suit them.
+    users = GATES.replace("budget = 0.3", "budget = 0.8").replace("budget = 0.4", "budget = 0.8")
+    (pack / "gates.toml").write_text(users + PAIRS)
+    rollout: dict[str, Any] = {
+        "shadow_first": True, "shadow": TIMES, "steps": [{"share": 0.4, **TIMES}], **LEASE
+    }  # fmt: skip
+    with traffic(released, model):
+        done = released.release(
+            model, trainer__params={"c": 0.3}, rollout=rollout, expectations="expectations/both"
+        )
+    assert done.code == 0, done.err
+    started, advanced, promoted = released.entries(model)[3:]
+    arms = [[a["name"] for a in e.body["route"]["arms"]] for e in (started, advanced, promoted)]
+    assert arms == [["stable", "shadow"], ["stable", "candidate"], ["stable"]]
+    judged = [{g["metric"] for g in e.body["verdict"]["gates"]} for e in (advanced, promoted)]
+    assert judged[0] == {
+        "disagreement(threshold=0.5)", "shift(absolute=True, column=material, value=steel)"
+    }  # fmt: skip
+    assert judged[1] == {"error", "brier"}
+
+
 def test_gates_on_pairs_need_a_shadow(released: Workplace) -> None:
     """No other launch has two answers to one request."""
     done = released.release("dark", expectations=_limits(released, "pairs", PAIRS))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,14 @@ def _line(number: int, text: str) -> Line:
 
 
 def _plan(text: str) -> Plan:
-    """Such as ``plan 5 % 50 %, least 60 s, most 600 s, lease 60 s, then hold, with approval``."""
+    """Such as ``plan 5 % 50 %, least 60 s, most 600 s, lease 60 s, then hold, with approval``.
+
+    ``plan copies 100 %, then 5 % 50 %`` copies requests in its first step.
+    """
     shares = [float(s) / 100 for s in re.findall(r"([\d.]+) %", text)]
     seconds = {name: float(s) for name, s in re.findall(r"(least|most|lease) ([\d.]+) s", text)}
     ending = re.search(r"then (rollback|hold|extend)", text)
-    return plan(
+    made = plan(
         shares,
         min_seconds=seconds.get("least", 0.0),
         max_seconds=seconds.get("most", 600.0),
@@ -118,11 +121,14 @@ def _plan(text: str) -> Plan:
         on_inconclusive=ending[1] if ending else "rollback",
         approval="with approval" in text,
         auto="then auto" in text,
-        strategy=next((s for s in ("blue_green", "shadow", "league") if s in text), "canary"),
+        strategy=next((s for s in ("blue_green", "league", "shadow") if s in text), "canary"),
         mirror="shadow" in text,
         league=_league(text),
         review=_review(text),
     )
+    if "copies" in text:
+        made = replace(made, steps=({**made.steps[0], "mirror": True}, *made.steps[1:]))
+    return made
 
 
 def _league(text: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The controller: whole rollouts played through, with lists of verdicts and of times."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -186,6 +187,19 @@ def test_no_strategy_gets_past_the_verdict(kind: type, outcome: str) -> None:
     with pytest.raises(RolloutError, match=r"the strategy .* wants"):
         played.tick(outcome)
     assert played.served() == {"A": 0.99, "B": 0.01}
+
+
+def test_users_after_copies_are_a_move_forward() -> None:
+    """A strategy cannot call half of the users less than copies of nearly all requests."""
+    users = plan([0.5], strategy=f"{__name__}:Reckless")
+    copies = {**users.steps[0], "share": 0.9, "mirror": True}
+    played = opened(replace(users, steps=(copies, *users.steps)))
+    played.tick()
+    with pytest.raises(RolloutError, match=r"the strategy .* wants"):
+        played.tick("inconclusive")
+    assert played.served() == {"A": 1.0}
+    played.tick("pass")
+    assert played.served() == {"A": 0.5, "B": 0.5}
 
 
 VERDICTS = st.lists(

@@ -11,6 +11,7 @@ import pytest
 
 from slipway.errors import ExpectationError
 from slipway.gates import Border, Gate, Gates, parse, schema
+from slipway.metrics import of_step
 
 GATE = {
     "metric": "error",
@@ -20,6 +21,22 @@ GATE = {
     "margin": {"relative": 0.0},
 }
 SCHEMA = Path(__file__).parents[2] / "docs" / "gates.schema.json"
+
+
+def test_each_kind_of_step_has_its_gates() -> None:
+    """Copies are held to limits, pairs among them; users to all but pairs."""
+    rate = {"kind": "guardrail", "type": "rate", "direction": "lower"}
+    chosen = parse(
+        {
+            "gate": [
+                {**rate, "metric": "error", "budget": 0.1},
+                {**rate, "metric": "slow", "limit": 0.1, "options": {"over_ms": 9}},
+                {**rate, "metric": "disagreement", "limit": 0.1},
+            ]
+        }
+    )
+    of = {mirrors: [g.metric for g in of_step(chosen, mirrors).gates] for mirrors in (True, False)}
+    assert of == {True: ["slow", "disagreement"], False: ["error", "slow"]}
 
 
 def refused(raw: dict[str, Any]) -> str:

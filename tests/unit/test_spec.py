@@ -192,6 +192,17 @@ def test_a_league_has_slices_and_no_steps() -> None:
     assert "min_seconds 60 is over max_seconds 30" in found
 
 
+def test_copies_may_come_before_planned_steps() -> None:
+    """And before a switch, but not before what has copies, members or shares of its own."""
+    told = parse(raw(rollout={"shadow_first": True}), FILE).rollout.shares
+    assert [(s["share"], s.get("mirror", False)) for s in told] == [
+        (1.0, True), (0.01, False), (0.05, False), (0.25, False), (0.5, False),
+    ]  # fmt: skip
+    for other in ({"strategy": "shadow"}, {"strategy": "league"}, {"steps": "auto"}):
+        (found,) = faults(rollout={"shadow_first": True, **other})
+        assert "shadow_first comes before planned steps" in found
+
+
 def test_a_range_that_holds_no_moment_is_a_fault() -> None:
     """The first moment must lie before the last."""
     (found,) = faults(data={"range": {"from": "2013-04-01", "until": "2013-01-01"}})
