@@ -215,7 +215,7 @@ def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
             with target.open("rb") as stream:
                 engine.images.load(stream)
         except DockerException as error:
-            say(f"the engine wants the whole image: {error}")
+            say(f"the engine does not take a layer alone: {error}")
     return wanted if _existing(engine, recipe) == wanted else ""
 
 

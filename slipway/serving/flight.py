@@ -27,7 +27,10 @@ BREAKER_OPEN = "breaker_open"
 GONE = (REFUSED, CLOSED)
 """Faults of a replica that is not there, or ended while it was asked: another may be."""
 AGAIN_SECONDS = 0.05
-"""Between two looks for a replica that may be starting again."""
+"""Between two looks for a replica that may be starting again.
+
+A request of which two replicas ended may be the cause: it is not sent again.
+"""
 RULE, CACHE, GATEWAY = "rule", "cache", "gateway"
 
 
@@ -68,6 +71,7 @@ class Flight(Call):
         at: when it came, seconds since 1970 UTC.
         began: the same by the monotonic clock.
         stage, tried: where in the chain it is, and how many of that arm's replicas were asked.
+        hung_up: how many ended while they were asked.
         asked: the last of them.
         reason: why another than the assigned arm answers, or empty.
         bucket: where its unit's rate is kept, where one is declared.
@@ -94,6 +98,7 @@ class Flight(Call):
     override: str
     stage: int = 0
     tried: int = 0
+    hung_up: int = 0
     landed: bool = False
     served_by: str = ""
     cost: float | None = None
@@ -156,6 +161,7 @@ class Flight(Call):
                 arm.breaker.released()
             return
         fault, decoded = self._judge(attempt)
+        self.hung_up += fault == CLOSED
         if not fault:
             arm.breaker.succeeded()
             self._answer(attempt, decoded)
@@ -246,7 +252,7 @@ class Flight(Call):
 
     def _give_up(self) -> None:
         again = monotonic() + AGAIN_SECONDS < self.began + self.arm.budget
-        if self.reason in GONE and again and not self.exchange.gone:
+        if self.reason in GONE and again and self.hung_up <= 1 and not self.exchange.gone:
             self.stage, self.tried, self.reason = 0, 0, ""
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.ask)
             return

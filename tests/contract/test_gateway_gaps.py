@@ -36,11 +36,14 @@ class Rig:
     Args:
         port: where the gateway answers.
         places: of the release's replicas: bound, and not listening yet.
+        servers: those that listen.
+        killed: the replicas that a request ended, in order.
     """
 
     port: int
     places: list[socket.socket]
     servers: list[ThreadingHTTPServer] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
 
     def ask(self) -> tuple[int, str]:
         """One prediction: its status, and why another than the release answered."""
@@ -63,6 +66,7 @@ class Rig:
 
     def listen(self, number: int, *, dies: bool = False) -> None:
         """A replica begins to answer; one that dies ends each connection that asks something."""
+        killed = self.killed
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -70,6 +74,7 @@ class Rig:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["content-length"]))
                 if dies:
+                    killed.append(number)
                     self.close_connection = True
                     return
                 body = b'{"predictions": [0.5]}'
@@ -157,3 +162,17 @@ def test_a_second_try_goes_past_the_one_that_hung_up(tmp_path: Path) -> None:
         here.listen(1)
         answers = [each.result() for each in [users.submit(here.ask) for _ in range(200)]]
         assert answers == [(200, "")] * 200
+
+
+def test_a_request_that_ends_replicas_ends_few(tmp_path: Path) -> None:
+    """What seems to kill whoever is asked is not sent again and again while time is left."""
+    with rig(tmp_path, 2, budget_ms=20_000) as here:
+        here.listen(0, dies=True)
+        here.listen(1, dies=True)
+        assert here.ask() == (502, "closed")
+        assert sorted(here.killed) == [0, 1]
+    (tmp_path / "one").mkdir()
+    with rig(tmp_path / "one", 1, budget_ms=20_000) as here:
+        here.listen(0, dies=True)
+        assert here.ask() == (502, "closed")
+        assert here.killed == [0, 0]  # the first may have been ended by something else

@@ -67,6 +67,21 @@ def test_the_pack_lies_beside_the_spec_unless_it_is_named() -> None:
     assert parse(raw(expectations="mine"), FILE).pack == FILE.parent / "mine"
 
 
+@pytest.mark.parametrize(
+    "push", ["", "registry.example/flights", "localhost:5000/team/flights", "localhost/flights"]
+)
+def test_an_image_is_pushed_to_a_repository_of_a_host(push: str) -> None:
+    """By a name with a dot or a port, or this machine's."""
+    assert parse(raw(image={"push": push}), FILE).image.push == push
+
+
+@pytest.mark.parametrize("push", ["team/flights", "registry.example", "localhost/Flights"])
+def test_a_repository_without_a_host_is_a_fault(push: str) -> None:
+    """Docker would send it to its own public registry."""
+    (found,) = faults(image={"push": push})
+    assert found.startswith("image.push: ")
+
+
 def test_three_faults_are_all_named() -> None:
     """Everything wrong is told together: path, what was found, what is allowed."""
     found = faults(model="Flights!", trainer={"use": "train"}, image={"build": "sometimes"})
