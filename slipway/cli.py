@@ -264,9 +264,9 @@ def standings_(model: str, as_json: bool) -> None:
     if as_json:
         _dump(told)
         return
-    arms = {arm.name: arm for arm in state.route.arms} if state.route else {}
+    shares = {arm.name: arm.share for arm in state.route.arms} if state.route else {}
     manifests = {row["release"]: store.manifest(row["release"]) for row in told}
-    show.standings([{**row, "share": arms[row["member"]].share} for row in told], manifests)
+    show.standings([{**row, "share": shares.get(row["member"], 0.0)} for row in told], manifests)
 
 
 @cli.command()

@@ -102,7 +102,7 @@ class Rollout:
 
     @property
     def mirrors(self) -> bool:
-        """Whether the share that is being served is of copied requests, whom no user sees."""
+        """Whether the share being served is of copied requests, whose answers no user gets."""
         return self.plan.mirrors(self._place)
 
     @property

@@ -8,6 +8,7 @@ from slipway.errors import RolloutError
 from slipway.evidence import Evidence
 from slipway.gates import Gates, parse
 from slipway.league import LeagueVerdict, conclude, stand
+from slipway.members import table_of
 from slipway.metrics import measures
 from slipway.rollout import ModelState
 from slipway.routing import STABLE
@@ -31,12 +32,14 @@ def standings(
     Raises:
         RolloutError: no league is open, or its members have no users yet.
     """
-    rollout, route = state.rollout, state.route
-    if rollout is None or route is None or not rollout.routes:
+    rollout = state.rollout
+    if rollout is None or not rollout.routes:
         raise RolloutError(
             f"no league of {state.model} has users", do="see 'slipway status' for what is open"
         )
-    gates, shares = parse(rollout.plan.gates), {a.name: a.share for a in route.arms if a.share}
+    gates, slices = parse(rollout.plan.gates), rollout.plan.steps[0]["share"]
+    arms = table_of(rollout.stable, rollout.members, slices)
+    shares = {arm.name: arm.share for arm in arms if arm.share}
     inside = {m.arm: m for m in rollout.members if not m.out}
     kept: dict[int, Evidence] = {}
 

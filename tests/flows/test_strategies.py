@@ -183,6 +183,13 @@ def test_copies_first_and_then_users(released: Workplace) -> None:
     assert judged[1] == {"error", "brier"}
 
 
+def test_copies_first_need_gates_for_copies(released: Workplace) -> None:
+    """Gates that compare users say nothing of copies: refused before anything is made."""
+    done = released.release("dusk", rollout={"shadow_first": True})
+    assert done.code == 1
+    assert "'rollout.shadow_first' needs a gate that has a limit, for copied requests" in done.err
+
+
 def test_gates_on_pairs_need_a_shadow(released: Workplace) -> None:
     """No other launch has two answers to one request."""
     done = released.release("dark", expectations=_limits(released, "pairs", PAIRS))
