@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
             self._head[name] = value
         elif name in _SINGLE:
             self._refuse((400, f"the header {name.decode()} is there twice", "send it once"))
-        else:
+        elif value:  # an empty element of a list says nothing (RFC 9110, 5.6.1)
             self._head[name] += (b"; " if name == b"cookie" else b", ") + value
 
     def on_headers_complete(self) -> None:

@@ -261,6 +261,15 @@ def test_where_packets_are_cut_changes_nothing(cuts):
     assert bodies(talk(*parts)) == bodies(talk(whole)) == [b"GET /a ", b"POST /a abc", b"GET /a "]
 
 
+def test_an_empty_line_adds_nothing_to_a_repeated_header():
+    """Repeated lines are one list; one without a value leaves no stray comma or blank behind."""
+    seen = []
+    talk(
+        request(b"GET / HTTP/1.1", b"Host: x", b"A: b", b"A:", b"A: c", b"A: "), handler=seen.append
+    )
+    assert seen[0].headers[b"a"] == b"b, c"
+
+
 def test_chunks_are_joined_and_trailers_left_out():
     """A chunked body arrives whole, and a trailer never becomes a header."""
     seen = []
