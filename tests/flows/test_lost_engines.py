@@ -150,7 +150,9 @@ def test_users_notice_no_engine_and_no_container_lost_later(
         else:
             assert bench.events(candidate.model)[-1] == Event.ROLLED_BACK
         assert (state.rollout, state.stable) == (None, stable.id)
-    stop_all(bench.home)
+    runs = runtime(bench.home, terms)
+    for release in list(runs.list()):
+        runs.stop(release)
     with connected(node.address) as engine:
         assert engine.containers.list(all=True) == []
 
