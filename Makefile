@@ -20,7 +20,7 @@ test: $(READY) ## Pass every test, the fast tiers first
 	$(BIN)/python -m pytest tests/gateway
 	$(BIN)/python -m pytest tests/flows/test_kills.py
 	$(BIN)/python -m pytest tests/flows/test_bad_input.py tests/flows/test_requests.py tests/flows/test_readme.py
-	$(BIN)/python -m pytest tests/flows/test_buttons.py tests/flows/test_story.py tests/flows/test_strategies.py
+	$(BIN)/python -m pytest tests/flows/test_buttons.py tests/flows/test_story.py tests/flows/test_strategies.py tests/flows/test_league.py
 	$(BIN)/python -m pytest tests/flows/test_probe_in_containers.py tests/flows/test_lost_engines.py
 	$(BIN)/python -m pytest tests/e2e
 

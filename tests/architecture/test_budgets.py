@@ -1,9 +1,10 @@
 """Sizes stay human, and tests keep the rules of the house."""
 
 import ast
+import re
 import statistics
 
-from source import Function, dotted, functions, imported, place, python_files, tree
+from source import ROOT, Function, dotted, functions, imported, place, python_files, tree
 
 CODE = python_files("slipway", "flows", "tasks")
 TESTS = [p for p in python_files("tests") if p.name.startswith("test_")]
@@ -56,6 +57,13 @@ def test_tests_sleep_for_no_time_and_leave_nothing_out() -> None:
             if name == "time.sleep" or (left_out and not asked_for):
                 found.append(f"{place(path, node)} {name}")
     assert not found, "\n".join(found)
+
+
+def test_every_test_is_run() -> None:
+    """``make test`` names each tier, or each of its files: what it does not name, no CI runs."""
+    named = set(re.findall(r"tests/[\w/.]+", (ROOT / "Makefile").read_text()))
+    files = [p.relative_to(ROOT) for p in TESTS if p.name.startswith("test_")]
+    assert not [str(p) for p in files if not named & {str(p), *map(str, p.parents)}]
 
 
 def test_mocks_are_rare() -> None:

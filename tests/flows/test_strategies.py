@@ -221,7 +221,7 @@ def test_late_labels_contradict_a_promotion_and_undo_it(released: Workplace) -> 
     rollout: dict[str, Any] = {
         "strategy": "blue_green",
         "bake": TIMES,
-        "review": {"after": 15, "then": "return"},
+        "review": {"after": 25, "then": "return"},
         **{"lease_seconds": 60, "tick_seconds": 0.2},
     }
     pack = _limits(released, "labels", LATE)
