@@ -20,8 +20,8 @@ from slipway.stores.prometheus import query_range, resemblance
 from tests.contract.conftest import free_port
 
 START = 1_750_000_000
-WINDOWS = 120
-SPAN = ("--start", "2025-06-15T15:07:40Z", "--end", "2025-06-15T17:06:40Z", "--step", "60s")
+WINDOWS = 240
+SPAN = ("--start", "2025-06-15T15:07:40Z", "--end", "2025-06-15T19:06:40Z", "--step", "60s")
 GATE = """
 [[gate]]
 metric = "{name}"
@@ -38,7 +38,7 @@ Judge = Callable[..., tuple[int, str, str]]
 
 
 def history() -> str:
-    """Two hours of counters of three arms in OpenMetrics: one is as stable, one fails more often.
+    """Four hours of counters of three arms in OpenMetrics: one is as stable, one fails more often.
 
     Between two scrapes each arm has about 200 requests; ``load`` is a gauge that drifts.
     """
