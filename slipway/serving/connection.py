@@ -146,7 +146,8 @@ class Connection(asyncio.Protocol):
         """Read a request that came whole at once, or have llhttp parse."""
         if self._deaf:
             return
-        between = self.turn is None and self._reading is None and not self._in_head
+        between = self.turn is None and self._reading is None
+        between = between and not (self._in_head or self.paused)
         if between and self._take_whole(data):
             return
         self._wire += len(data)
@@ -200,6 +201,8 @@ class Connection(asyncio.Protocol):
         self.since = self.server.loop.time()
         if self.turn and self.turn.on_flow:
             self.turn.on_flow(going)
+        if going:
+            self.advance()
 
     # What the parser calls.
 
@@ -368,7 +371,7 @@ class Connection(asyncio.Protocol):
         while exchange is not None:
             if exchange.answered:
                 exchange = self._after(exchange)
-            elif exchange.complete and not exchange.handed:
+            elif exchange.complete and not exchange.handed and not self.paused:
                 exchange.handed = True
                 self._handle(exchange)
             else:

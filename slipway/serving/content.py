@@ -112,13 +112,13 @@ class Scoring:
             try:
                 split = _decode_split(body).dataframe_split
                 columns = _columns(bytes(split.columns))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass  # another shape, or a fault: read in full below, which says what it is
             else:
                 return [dict(zip(columns, row)) for row in split.data]  # noqa: B905  strict= costs 0.4 µs
         try:
             value = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(400, f"the body is not JSON: {error}") from error
         if not isinstance(value, dict):
             return None
@@ -218,7 +218,7 @@ class AnswerCheck:
         if self._classes:
             return "" if value in self._classes else "unknown_class"
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is None or (number and not math.isfinite(value)):  # inf itself: finite may be off
+        if value is None or (number and not _is_finite(value)):  # inf itself: finite may be off
             return "not_finite" if self._finite else ""
         if (self._type == "number" and not number) or (
             self._type == "text" and not isinstance(value, str)
@@ -237,4 +237,12 @@ def score_of(predictions: list[Any]) -> float | None:
     if len(predictions) != 1:
         return None
     value = predictions[0]
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float)) and _is_finite(value) else None
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a float holds it: JSON's whole numbers may have any number of digits."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

@@ -17,7 +17,12 @@ import msgspec
 if TYPE_CHECKING:
     from slipway.serving.connection import Connection
 
-STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_PHRASES = {s.value: s.phrase for s in HTTPStatus}
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode()
+    for status in range(200, 1000)
+}
+"""Of every status that an arm may give, registered or not (RFC 9110, 15)."""
 JSON = b"content-type: application/json\r\n"
 _CLOSE = b"connection: close\r\n"
 _NO_BODY = (204, 304)
@@ -89,6 +94,7 @@ class Exchange(msgspec.Struct, eq=False):
     _parts: list[bytes] | None = None
     _held: bytes = b""
     _chunked: bool = False
+    _silent: bool = False
 
     def respond(self, status: int, body: bytes = b"", headers: bytes = b"") -> None:
         """Answer, whole.
@@ -130,11 +136,14 @@ class Exchange(msgspec.Struct, eq=False):
         connection = self._begin()
         if self.gone:
             return
-        if length is not None:
+        self._silent = self.method == b"HEAD" or status in _NO_BODY
+        if status in _NO_BODY:
+            pass  # its end is known: what followed would be taken for the next answer
+        elif length is not None:
             headers += b"content-length: %d\r\n" % length
         elif self.chunkable:
             headers += b"transfer-encoding: chunked\r\n"
-            self._chunked = self.method != b"HEAD"
+            self._chunked = not self._silent
         else:
             self.keep_alive = False
         close = b"" if self.keep_alive else _CLOSE
@@ -144,7 +153,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def write(self, chunk: bytes) -> None:
         """Send a part of a streamed answer; see ``on_flow`` for when to hold back."""
-        if self.gone or not chunk or self.method == b"HEAD":
+        if self.gone or not chunk or self._silent:
             return
         data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
         self.connection.transport.write(data)

@@ -8,6 +8,7 @@ A failed arm costs the user time, never the answer, as long as anything in the c
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,11 @@ from slipway.serving.shared import Spot
 if TYPE_CHECKING:
     from slipway.serving.recorder import Recorder
 
+log = logging.getLogger(__name__)
+
 NO_REPLICA = "no_replica"
 BREAKER_OPEN = "breaker_open"
+UNREADABLE = "unreadable"
 GONE = (REFUSED, CLOSED)
 """Faults of a replica that is not there, or ended while it was asked: another may be."""
 AGAIN_SECONDS = 0.05
@@ -120,7 +124,7 @@ class Flight(Call):
             replica = arm.replica(besides=self.asked if self.tried else None)
             if replica is None:
                 self._pass_over(arm, NO_REPLICA)
-            elif not arm.breaker.closed and not arm.breaker.allows(self.began):
+            elif not (arm.breaker.closed or self.tried or arm.breaker.allows(self.began)):
                 self._pass_over(arm, BREAKER_OPEN)
             else:
                 self.tried += 1
@@ -154,7 +158,20 @@ class Flight(Call):
     # Returning.
 
     def returned(self, attempt: Attempt) -> None:
-        """A try has ended."""
+        """A try has ended: whatever came of it, its user gets an answer."""
+        try:
+            self._returned(attempt)
+        except Exception:
+            log.exception("the answer of %s could not be read", attempt.arm.release)
+            if self.exchange.started:  # no other answer can be given any more
+                if not self.exchange.answered:
+                    self.exchange.abort()
+                return
+            attempt.arm.breaker.failed(monotonic())
+            self._pass_over(attempt.arm, UNREADABLE)
+            self.ask()
+
+    def _returned(self, attempt: Attempt) -> None:
         arm = attempt.arm
         if self.landed:
             if attempt.fault == CANCELLED:
@@ -190,9 +207,11 @@ class Flight(Call):
             return attempt.fault or f"status_{status}", None
         try:
             predictions, decoded = self.dialect.predictions(attempt.answer, attempt.headers)
+            fault = self.served.check.fault(predictions)
         except ValueError as error:
             return str(error), None
-        fault = self.served.check.fault(predictions)
+        except RecursionError:
+            return "too_deep", None
         if not fault:
             self.predictions = predictions
         return fault, decoded

@@ -39,4 +39,7 @@ def number_at(value: Any, path: str) -> float | None:
         value = value.get(key) if isinstance(value, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # JSON's whole numbers may have any number of digits
+        return None

@@ -69,7 +69,7 @@ def read_json_row(exchange: Exchange) -> list[Any] | None:
         return None
     try:
         value = _decode(exchange.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(400, f"the body is not JSON: {error}") from error
     return [value] if isinstance(value, dict) else None
 
@@ -80,6 +80,7 @@ class RelayTry(Try):
     flight: Relay
     relaying: bool = False
     progressed: bool = True
+    held: bool = False
     tail: bytes = b""
 
     def begin(self, status: int, headers: dict[bytes, bytes]) -> None:
@@ -115,8 +116,11 @@ class RelayTry(Try):
         self.flight.end_answer(self)
 
     def late(self) -> None:
-        """Once the answer has begun, the budget counts anew with every part of it."""
-        if not (self.relaying and self.progressed):
+        """Once the answer has begun, the budget counts anew with every part of it.
+
+        While a slow user holds the arm back, that is not the arm's time.
+        """
+        if not (self.relaying and (self.progressed or self.held)):
             super().late()
             return
         self.progressed = False
@@ -199,8 +203,9 @@ class Relay(Flight):
 _DATED = frozenset((b"date", b"server"))
 
 
-def _flow(attempt: Call, going: bool) -> None:
+def _flow(attempt: RelayTry, going: bool) -> None:
     """Hold the arm back while the user falls behind."""
+    attempt.held, attempt.progressed = not going, True
     if attempt.connection is not None:
         transport = attempt.connection.transport
         transport.resume_reading() if going else transport.pause_reading()
@@ -212,7 +217,7 @@ def _last_json(tail: bytes) -> Any:
     for text in reversed(events or [tail]):
         try:
             value = _decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # such as the closing [DONE]
         if isinstance(value, dict):
             return value

@@ -25,7 +25,9 @@ class Arm:
 
     Attributes:
         mode: ``good``; ``hang``, ``500``, ``close``, ``half`` (of a body), ``garbage`` (no HTTP),
-            ``text`` (no JSON), or the JSON text that stands for the prediction: ``null``, ``7``.
+            ``text`` (no JSON), ``deep`` and ``huge`` (JSON that Python can hardly hold), ``flood``
+            (an endless body), a status such as ``204``, or the JSON text that stands for the
+            prediction: ``null``, ``7``.
         asked: every request for a prediction.
         go: what a stream waits for after its first event.
     """
@@ -63,20 +65,25 @@ class Arm:
             writer.write(b"\x00\xff what is this?\r\n\r\n")
         if mode in ("hang", "half", "garbage", "close"):
             return False
+        if mode == "flood":
+            return await _flood(writer)
         if '"stream"' in asked.body.decode("latin-1"):
             return await self._stream(writer)
         writer.write(self._whole(asked, mode))
         return True
 
     def _whole(self, asked: Asked, mode: str) -> bytes:
-        value = str(self.value) if mode in ("good", "500", "text") else mode
+        value = _HARD.get(mode, mode)
+        value = str(self.value) if mode in ("good", "text", *_STATUSES) else value
         answer = f'{{"predictions": [{value}], "usage": {{"in": 2000, "out": 500}}}}'
         if asked.line.endswith("/infer"):
             tensor = '{"name": "predictions", "shape": [1], "datatype": "FP64", "data": [%s]}'
             answer = f'{{"model_name": "m", "outputs": [{tensor % value}]}}'
         elif "/chat/" in asked.line:
             answer = json.dumps(_completion("message", f"it is {self.value}"))
-        status = "500 Out Of Luck" if mode == "500" else "200 OK"
+        status = _STATUSES.get(mode, "200 OK")
+        if mode in ("204", "304"):
+            return f"HTTP/1.1 {status}\r\n\r\n".encode()
         body = ("no JSON at all" if mode == "text" else answer).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
@@ -96,6 +103,23 @@ class Arm:
                 await self.go.wait()
         writer.write(b"0\r\n\r\n")
         return True
+
+
+_STATUSES = {
+    "500": "500 Out Of Luck",
+    "204": "204 No Content",
+    "304": "304 Not Modified",
+    "460": "460 Client Left",
+}
+_HARD = {"deep": "[" * 5000 + "]" * 5000, "huge": "1" + "0" * 400}
+
+
+async def _flood(writer: asyncio.StreamWriter) -> bool:
+    """A body without end, as fast as it is taken."""
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n%b\r\n" % bytes(65536))
+        await writer.drain()
 
 
 _USAGE = {"prompt_tokens": 2000, "completion_tokens": 500, "total_tokens": 2500}

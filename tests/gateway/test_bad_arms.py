@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from arm import Farm
-from rig import Gateway, load, release, unit_of, until
+from rig import Gateway, ask, load, release, unit_of, until
 
 HALF = (0.5, 0.5)
 QUICK = {"budget_ms": 300, "breaker": {"open_seconds": 0.2, "failures": 3, "probes": 2}}
@@ -28,6 +30,8 @@ FAULTS = {
     "1e999": "not_json",
     "7": "out_of_range",
     '"high"': "wrong_type",
+    "deep": "too_deep",
+    "huge": "not_finite",
 }
 """What an arm does, and how that is called."""
 
@@ -102,6 +106,51 @@ def test_a_breaker_closes_once_its_probes_are_good(gateway: Gateway, farm: Farm)
     until(lambda: gateway.metric("slipway_breaker_state", **labels) == 1, "half-open")
     assert [gateway.predict("mending", unit).prediction for _ in range(3)] == [0.75] * 3
     assert gateway.metric("slipway_breaker_state", **labels) == 0
+
+
+def test_a_breaker_closes_though_one_replica_is_down(gateway: Gateway, farm: Farm) -> None:
+    """A probe that meets a replica that is gone goes on to the next, and tells of the arm."""
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))  # nobody listens there
+        arm = farm.arm(0.75, "500")
+        arms = {"stable": (1.0, [dead.getsockname()[1], arm.port])}
+        gateway.serve("limping", arms, {"breaker": {"open_seconds": 0.2, "failures": 2}})
+        until(lambda: gateway.predict("limping").fallback == "breaker_open", "an open breaker")
+        arm.mode = "good"
+        until(lambda: gateway.predict("limping").status == 200, "an answer", 10)
+        assert [gateway.predict("limping").prediction for _ in range(4)] == [0.75] * 4
+        assert gateway.metric("slipway_breaker_state", model="limping") == 0
+
+
+@pytest.mark.parametrize("status", [204, 304, 460])
+def test_any_status_is_passed_on_and_the_connection_goes_on(
+    gateway: Gateway, farm: Farm, status: int
+) -> None:
+    """What has no body gets none, and what is not registered is passed on; a request follows."""
+    model, arm = f"status{status}", farm.arm(0.75, str(status))
+    gateway.serve(model, {"stable": (1.0, [arm.port])}, {"protocol": "http"})
+    client = gateway.connect()
+    first = ask(client, "DELETE", f"/{model}/thing")
+    arm.mode = "good"
+    second = ask(client, "GET", f"/{model}/thing")
+    client.close()
+    assert (first.status, second.status, second.prediction) == (status, 200, 0.75)
+
+
+def test_users_who_read_slowly_are_no_fault_of_the_arm(gateway: Gateway, farm: Farm) -> None:
+    """Six that take nothing, for longer than the budget, and the next is still served by it."""
+    arm = farm.arm(0.75, "flood")
+    policy = {"protocol": "http", "budget_ms": 100, "breaker": {"failures": 2}}
+    gateway.serve("flooding", {"stable": (1.0, [arm.port])}, policy)
+    with ExitStack() as slow:
+        for _ in range(6):
+            user = slow.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
+            user.sendall(b"GET /flooding/x HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert user.recv(100).startswith(b"HTTP/1.1 200")
+        arm.mode, began = "good", time.monotonic()
+        while time.monotonic() - began < 1.0:  # ten budgets long
+            assert gateway.get("/flooding/x").status == 200
+    assert gateway.metric("slipway_breaker_state", model="flooding") == 0
 
 
 def test_an_arm_that_hangs_under_load_slows_few(gateway: Gateway, farm: Farm) -> None:

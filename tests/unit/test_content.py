@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from slipway.policy import Answer
 from slipway.serving.content import AnswerCheck, BadRequestError, Scoring, score_of, single
 from slipway.serving.content_v2 import OpenInference
+from slipway.serving.prices import number_at
 
 JSON = {b"content-type": b"application/json"}
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
@@ -178,3 +179,20 @@ def test_one_prediction_is_a_score():
     assert [score_of(p) for p in ([], [0.5, 0.5], ["a"], [None], [[0.5]])] == [None] * 5
     assert single([1]) == 1
     assert single([1, 2]) == [1, 2]
+
+
+@pytest.mark.parametrize("key", ["dataframe_records", "dataframe_split"])
+def test_json_too_deep_to_be_read_is_the_callers_fault(key: str) -> None:
+    """Five thousand brackets are refused with 400, as any other body that is not understood."""
+    body = b'{"%b":' % key.encode() + b"[" * 5000 + b"]" * 5000 + b"}"
+    with pytest.raises(BadRequestError) as refused:
+        Scoring().rows(body, {b"content-type": b"application/json"})
+    assert refused.value.status == 400
+
+
+def test_numbers_beyond_every_float_are_no_scores_and_no_costs() -> None:
+    """JSON's whole numbers may have any number of digits."""
+    huge = 10**400
+    assert AnswerCheck(Answer()).fault([huge]) == "not_finite"
+    assert score_of([huge]) is None
+    assert number_at({"usage": {"out": huge}}, "usage.out") is None

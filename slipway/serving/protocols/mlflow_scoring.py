@@ -90,7 +90,7 @@ def _json_table(body: bytes) -> Table:
         request = _decode(body)
     except msgspec.ValidationError as error:
         raise mismatch(f"the body is no table: {error}", where="body", do=_FORMS_SHOWN) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
             f"the body is not JSON: {error}", where="body", do="send one JSON object in UTF-8"
         ) from error

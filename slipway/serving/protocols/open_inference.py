@@ -96,7 +96,7 @@ def decode(body: bytes, json_length: str | None) -> tuple[Request, Table]:
         split = int(json_length)
     try:
         request = _decode(body[:split])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
             f"the body is not an inference request: {error}",
             where="body",
