@@ -151,7 +151,10 @@ class Gateway:
         """Give a request its id, its unit and its arm."""
         headers, began, now = exchange.headers, monotonic(), time()
         unit = headers.get(served.unit_header) or _unit(exchange, served, rows)
-        place = served.place(unit) if unit else served.work_out(os.urandom(8).hex().encode())
+        if unit and len(unit) <= LONGEST_UNIT:
+            place = served.place(unit)
+        else:  # not remembered; of one that is too long, enough is read to refuse it
+            place = served.work_out(unit[: 4 * LONGEST_UNIT + 4] if unit else _random_unit())
         slot, text, logged, mirrored, bucket = place
         arm, override, reason = served.arms[slot], "", ""
         if OVERRIDE in headers or served.policy.access.allow:
@@ -188,11 +191,21 @@ _LENGTH = b"content-length: "
 _ID = b"\r\nx-slipway-request-id: "
 
 
+LONGEST_UNIT = 256
+"""Characters of a unit: it is kept in memory, and logged with every request."""
+
+
+def _random_unit() -> bytes:
+    return os.urandom(8).hex().encode()
+
+
 def _objection(
     flight: Flight, exchange: Exchange, served: Served, rows: list[Any] | None
 ) -> BadRequestError | None:
     """Why a request is refused before any arm sees it."""
     policy, guard = served.policy, served.guard
+    if len(flight.unit) > LONGEST_UNIT:
+        return BadRequestError(400, f"the unit is over {LONGEST_UNIT} characters")
     if len(exchange.body) > policy.max_body_bytes:
         return BadRequestError(413, f"the body is over {policy.max_body_bytes} bytes")
     if policy.max_rows is not None and rows is not None and len(rows) > policy.max_rows:

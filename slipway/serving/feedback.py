@@ -17,6 +17,10 @@ from slipway.serving.rows import FeedbackRow
 from slipway.serving.shared import Table
 
 RECORDED, REPEATED, CONFLICT = "recorded", "already recorded", "conflict"
+MOST_KINDS, OTHER = 32, "other"
+"""Kinds of feedback that are counted by their names, per model; and the name of all others."""
+MOST_ITEMS = 1000
+"""Of one request."""
 _SHAPE = 'send {"request_id": ..., "kind": "label", "value": ...}, or a list of them'
 
 
@@ -47,6 +51,7 @@ class Desk:
 
     def __init__(self, minter: Minter, memory: Memory, log: Log, metrics: Metrics) -> None:
         self._minter, self._memory, self._log, self._metrics = minter, memory, log, metrics
+        self._kinds: dict[str, set[str]] = {}
 
     def take(self, exchange: Exchange, served: Served) -> None:
         """Answer one ``POST /{model}/feedback``: all of it is taken, or it is refused."""
@@ -67,12 +72,21 @@ class Desk:
 
     def _note(self, served: Served, request_id: str, kind: str, value: Any) -> str:
         outcome = self._memory.note(request_id, kind, value)
-        if outcome == RECORDED:
+        if outcome != CONFLICT:  # a repeat too: the first may have met a disk that was full
             self._log.feedback(FeedbackRow(request_id, time.time(), served.model, kind, value))
+        told = self._told(served.model, kind)
         self._metrics.count(
-            "slipway_feedback_total", model=served.model, kind=kind, outcome=outcome
+            "slipway_feedback_total", model=served.model, kind=told, outcome=outcome
         )
         return outcome
+
+    def _told(self, model: str, kind: str) -> str:
+        """A kind as it is counted: who sends feedback must not fill the metrics with names."""
+        known = self._kinds.setdefault(model, set())
+        if kind in known or len(known) < MOST_KINDS:
+            known.add(kind)
+            return kind
+        return OTHER
 
     def _answer(self, exchange: Exchange, served: Served, outcomes: list[str]) -> None:
         if CONFLICT in outcomes:
@@ -94,11 +108,13 @@ def read(body: bytes) -> list[tuple[str, str, Any]]:
     """
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"the body is not JSON: {error}") from error
     items = value if isinstance(value, list) else [value]
     if not items:
         raise ValueError("the list of feedback is empty")
+    if len(items) > MOST_ITEMS:
+        raise ValueError(f"the list has {len(items)} items, and may have {MOST_ITEMS}")
     return [_item(item) for item in items]
 
 

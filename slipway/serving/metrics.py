@@ -119,6 +119,7 @@ class Metrics:
         self.cells = self._shared.cells(worker)
         self._series: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._next = 0
+        self._full = False
         for name, labels in self._shared.names(worker):  # of the worker whose place this takes
             place = self._take(name, tuple(labels.items()))
             if _FAMILIES[name].kind == "gauge":
@@ -133,7 +134,9 @@ class Metrics:
         size = _CELLS if _FAMILIES[name].kind == "histogram" else 1
         full = self._next + size > len(self.cells) - _CELLS
         if full or not self._shared.add_name(self._worker, name, labels):
-            log.error("there is no room for more metrics: %s %s is not counted", name, labels)
+            if not self._full:
+                log.error("there is no room for more metrics: %s %s is not counted", name, labels)
+            self._full = True
             place = self._series[key] = len(self.cells) - _CELLS  # cells that nobody reads
             return place
         return self._take(*key)

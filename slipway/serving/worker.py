@@ -115,8 +115,15 @@ class Worker:
             await asyncio.sleep(FLUSH_SECONDS)
 
     def _reload_certificate(self) -> None:
-        if self._context is not None:
+        if self._context is None:
+            return
+        try:
+            _context(self._common.tls)  # a pair that does not fit would spoil the one that serves
             self._context.load_cert_chain(*self._common.tls)
+        except (OSError, ssl.SSLError) as error:
+            told = "the certificate in %s cannot be read, the last one stays: %s"
+            log.error(told, self._common.tls[0], error)
+        else:
             log.info("the certificate has been read anew")
 
     # What the supervisor says.

@@ -48,8 +48,13 @@ def prune(folder: Path, keep_days: Mapping[str, float], now: float) -> int:
 
 
 def _older(db: duckdb.DuckDBPyConnection, place: Path, cut: float) -> Iterator[Path]:
-    """Files that hold a row from before a time; their own statistics tell."""
+    """Files that hold a row from before a time; their own statistics tell.
+
+    Not those whose segment is still there: without the file it would be made into one again.
+    """
     for path in sorted(place.glob("*.parquet")):
+        if path.with_suffix(".ndjson").exists():
+            continue
         found = db.execute('SELECT min("at") FROM read_parquet(?)', [str(path)]).fetchone()
         if found and found[0] is not None and found[0] < cut:
             yield path

@@ -59,6 +59,17 @@ def test_a_file_with_nothing_left_is_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_file_whose_segment_is_there_waits_for_its_end(tmp_path: Path) -> None:
+    """Removed before, its segment would be made into the same file again, and never go."""
+    path = _write(tmp_path, "requests", "a.parquet", [_request(1, "flights", 31)])
+    segment = path.with_suffix(".ndjson")
+    segment.write_text("")
+    assert prune(tmp_path, {"flights": 30}, NOW) == 0
+    segment.unlink()
+    assert prune(tmp_path, {"flights": 30}, NOW) == 1
+    assert not path.exists()
+
+
 def test_without_a_limit_nothing_is_looked_at(tmp_path: Path) -> None:
     """For ever is the default."""
     path = _write(tmp_path, "requests", "a.parquet", [_request(1, "flights", 9999)])

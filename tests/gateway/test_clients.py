@@ -247,6 +247,14 @@ def test_tls_with_a_certificate_that_is_renewed(place: Place, farm: Farm) -> Non
 
         until(renewed, "the new certificate")
         assert curl("--cacert", str(pem), *asked)[0] == 200
+        trusted = pem.with_name("trusted.pem")
+        trusted.write_bytes(pem.read_bytes())
+        private = key.read_bytes()
+        certificate(place.folder, 1003)
+        key.write_bytes(private)  # as in the midst of a renewal: of another pair
+        os.kill(gateway.process.pid, signal.SIGHUP)
+        until(lambda: "the last one stays" in gateway.said, "a word on the pair")
+        assert curl("--cacert", str(trusted), *asked)[0] == 200
 
 
 _USAGE = {"usage": {"in": 2000, "out": 500}}

@@ -261,3 +261,31 @@ def test_a_unit_is_sampled_whole_or_not_at_all(gateway: Gateway, farm: Farm) -> 
     assert all(units.count(unit) == 2 for unit in units)
     assert {row["features"] for row in logged} == {None}
     assert gateway.metric("slipway_requests_total", model="sampled") == 60
+
+
+@pytest.mark.parametrize("source", ["header", "json"])
+def test_a_unit_too_long_to_be_remembered_is_refused(
+    gateway: Gateway, farm: Farm, source: str
+) -> None:
+    """What a client sends is not kept in memory for as long as it likes; 256 characters are."""
+    model, arm = f"long-{source}", farm.arm(0.75)
+    policy = {"unit": {"from": source, "name": "x-slipway-unit" if source == "header" else "who"}}
+    gateway.serve(model, {"stable": (1.0, [arm.port])}, policy)
+    for length, status in ((256, 200), (257, 400), (20_000, 400)):
+        unit = "u" * length
+        body = {"dataframe_records": [{"who": unit, "distance": 1.0}]}
+        answer = gateway.predict(model, unit if source == "header" else "x", body)
+        assert answer.status == status, length
+    assert len(arm.asked) == 1
+
+
+def test_feedback_of_any_kind_is_counted_under_few_names(gateway: Gateway, farm: Farm) -> None:
+    """Whoever knows one request's id cannot fill the metrics; lists have an end, too."""
+    gateway.serve("kinds", {"stable": (1.0, [farm.arm(0.75).port])})
+    told = {"request_id": gateway.predict("kinds").headers["x-slipway-request-id"], "value": 1}
+    answer = gateway.post("/kinds/feedback", [{**told, "kind": f"k{n}"} for n in range(100)])
+    assert answer.status == 200
+    assert gateway.metric("slipway_feedback_total", model="kinds") == 100
+    assert gateway.metric("slipway_feedback_total", model="kinds", kind="other") == 68
+    many = [{**told, "kind": "k"}] * 1001
+    assert gateway.post("/kinds/feedback", many).status == 400
