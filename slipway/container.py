@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +31,14 @@ INSTEAD = "set 'runtime.kind: process' in slipway.yaml"
 def scope(folder: Path) -> str:
     """What marks a home's containers: drawn once, and kept in the runtime's folder."""
     file = folder / "scope"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with file.open("x") as new:
-            new.write(secrets.token_hex(4))
-    except FileExistsError:
-        pass
-    while not (found := file.read_text()):  # another process has made it and not written it yet
-        time.sleep(LOOK_SECONDS)
-    return found
+    folder.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        drawn = folder / f"scope.{secrets.token_hex(4)}"
+        drawn.write_text(secrets.token_hex(4))
+        with contextlib.suppress(FileExistsError):  # another process was first
+            file.hardlink_to(drawn)  # so that it is never there without its content
+        drawn.unlink()
+    return file.read_text()
 
 
 def name(scope: str, release_id: str) -> str:

@@ -87,7 +87,11 @@ class Runtime(Protocol):
         ...
 
     def list(self) -> Mapping[str, tuple[str, ...]]:
-        """Release id to the endpoints of replicas that are alive."""
+        """Release id to the endpoints of replicas that are alive.
+
+        A release is told as long as there is anything of it to stop: with no endpoints where its
+        replicas have ended, or start again and again.
+        """
         ...
 
     def logs(self, release_id: str) -> Iterator[str]:

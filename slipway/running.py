@@ -29,12 +29,18 @@ def states(store: SqlLedger) -> dict[str, ModelState]:
 
 
 def runtimes(home: Home) -> tuple[tuple[Terms, Runtime], ...]:
-    """Every runtime that this home's releases were ever launched on."""
+    """Every runtime that this home's releases were ever launched on.
+
+    Containers may be left of a first launch that was killed before the entry that would tell.
+    """
     try:
         known = states(existing_ledger(home))
-    except Refused:  # nothing was released: only processes can be left of a launch
+    except Refused:  # nothing was released
         known = {}
-    return in_use((t for state in known.values() for t in state.terms.values()), home.run)
+    terms = [t for state in known.values() for t in state.terms.values()]
+    if (home.run / "docker" / "scope").exists() and all(t.kind != "docker" for t in terms):
+        terms.append(Terms("docker"))
+    return in_use(terms, home.run)
 
 
 def stop_all(home: Home) -> None:

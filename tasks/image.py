@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from slipway import bundle as bundles
 from slipway.engine import base_image, connected
-from slipway.errors import RuntimeFailure
+from slipway.errors import RuntimeFailure, UsageError
 from slipway.image import archive
 from slipway.image.recipe import (
     FOUNDATION,
@@ -114,7 +114,7 @@ def build(
         SpecError: the template cannot be used.
     """
     text = dockerfile(base, template)
-    created = int(environ.get("SOURCE_DATE_EPOCH", "0"))
+    created = _dated(environ)
     began = time.monotonic()
     with connected() as engine, _room():
         foundation = base_image(engine, base)
@@ -128,6 +128,13 @@ def build(
             )
             say(_told(engine, content, foundation, time.monotonic() - began))
     return Image(bundle=bundle.digest, content=content, reference=recipe.reference)
+
+
+def _dated(environ: Mapping[str, str]) -> int:
+    told = environ.get("SOURCE_DATE_EPOCH") or "0"
+    if not told.isdecimal():
+        raise UsageError(f"SOURCE_DATE_EPOCH is {told!r}, and no number of seconds since 1970")
+    return int(told)
 
 
 @contextmanager
@@ -173,7 +180,10 @@ def _existing(engine: DockerClient, recipe: Recipe) -> str:
         found = engine.images.get(recipe.reference)
     except ImageNotFound:
         return ""
-    return str(found.id) if found.labels.get(LABEL) == recipe.digest else ""
+    # What was built from ours by somebody else carries our labels, too.
+    same = found.labels.get(LABEL) == recipe.digest
+    whole = same and archive.is_settled(found.attrs, _notes(found), recipe.created)
+    return str(found.id) if whole else ""
 
 
 def _require_whole(bundle: Bundle) -> None:
@@ -221,10 +231,17 @@ def _exchange(engine: DockerClient, recipe: Recipe, say: Say) -> str:
 
 def _donor(engine: DockerClient, recipe: Recipe) -> EngineImage | None:
     """An image on the foundation of a recipe, just as a build left it."""
+    from docker.errors import NotFound
+
     filters = {"label": f"{FOUNDATION}={recipe.foundation}"}
-    found = map(engine.images.get, engine.api.images(quiet=True, filters=filters))
-    good = (i for i in found if archive.is_settled(i.attrs, _notes(i), recipe.created))
-    return next(good, None)
+    for image_id in engine.api.images(quiet=True, filters=filters):
+        try:
+            found = engine.images.get(image_id)
+            if archive.is_settled(found.attrs, _notes(found), recipe.created):
+                return found
+        except NotFound:  # removed meanwhile
+            continue
+    return None
 
 
 def _notes(image: EngineImage) -> list[str]:

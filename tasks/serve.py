@@ -128,7 +128,8 @@ def look(home: Home, state: ModelState) -> Seen:
             continue
         for release, endpoints in found.items():
             if release in state.needed and state.terms[release].shares_runtime(terms):
-                running[release] = endpoints
+                if endpoints:
+                    running[release] = endpoints
             elif release not in spared and _is_of(store, release, state.model):
                 surplus.append((release, runs))
     return Seen(running, tuple(surplus), silent)

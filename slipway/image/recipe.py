@@ -156,7 +156,11 @@ def bundle_is_last(text: str) -> bool:
 def _may_see_bundle(step: list[str]) -> bool:
     what, *words = step
     if what in ("COPY", "ADD"):
-        return not words[0].startswith(("--from=", "environment/"))
+        if words[0].startswith("--from="):
+            return False
+        return not all(w.startswith("environment/") and ".." not in w for w in words[:-1])
+    if what == "RUN" and "bundle" in " ".join(words):  # its folder would be in the layers below
+        return True
     return what not in (*_NO_FILES, "FROM", "ARG", "RUN", "WORKDIR") or "--mount" in " ".join(words)
 
 

@@ -77,6 +77,7 @@ class DockerRuntime:
             except BaseException:
                 for each in made.values():
                     each.remove(force=True)
+                self._drop_network(engine)
                 raise
         return endpoints
 
@@ -94,14 +95,15 @@ class DockerRuntime:
             self._drop_network(engine)
 
     def list(self) -> Mapping[str, tuple[str, ...]]:
-        """Release id to the endpoints of containers that run."""
+        """Release id to the endpoints of its containers that run; none where none does."""
         found: dict[str, list[tuple[int, str]]] = {}
         with self._engine() as engine:
-            wanted = {"label": f"{HOME}={self._scope}", "status": "running"}
-            for row in engine.api.containers(filters=wanted):
+            wanted = {"label": f"{HOME}={self._scope}"}
+            for row in engine.api.containers(all=True, filters=wanted):
                 told = row["Labels"]
-                place = self._endpoint_of_row(row)
-                found.setdefault(told[RELEASE], []).append((int(told[REPLICA]), place))
+                running = found.setdefault(told[RELEASE], [])
+                if row["State"] == "running":
+                    running.append((int(told[REPLICA]), self._endpoint_of_row(row)))
         return {release: tuple(e for _, e in sorted(rows)) for release, rows in found.items()}
 
     def logs(self, release_id: str) -> Iterator[str]:

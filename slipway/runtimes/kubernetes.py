@@ -111,8 +111,7 @@ class KubernetesRuntime:
         """Release id to the endpoints of pods that are ready."""
         with self._cluster() as cluster:
             ids = {pod.metadata.annotations[RELEASE] for pod in self._pods(cluster)}
-            found = {release: self._endpoints(cluster, release) for release in sorted(ids)}
-        return {release: endpoints for release, endpoints in found.items() if endpoints}
+            return {release: self._endpoints(cluster, release) for release in sorted(ids)}
 
     def logs(self, release_id: str) -> Iterator[str]:
         """The last lines that a release's pods wrote, pod by pod."""

@@ -88,8 +88,7 @@ class SwarmRuntime:
         with self._manager() as engine:
             mine = _api(engine).services(filters={"label": f"{HOME}={self._scope}"})
             specs = [row["Spec"] for row in mine]
-            found = {s["Labels"][RELEASE]: self._endpoints(engine, s["Name"]) for s in specs}
-        return {release: endpoints for release, endpoints in found.items() if endpoints}
+            return {s["Labels"][RELEASE]: self._endpoints(engine, s["Name"]) for s in specs}
 
     def logs(self, release_id: str) -> Iterator[str]:
         """The last lines that a release's replicas wrote, as the manager gathers them."""

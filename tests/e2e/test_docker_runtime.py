@@ -96,6 +96,17 @@ def test_a_stopped_container_is_started_anew(runtime: DockerRuntime, cargo: Carg
     assert all(map(runtime.probe, anew))
 
 
+def test_what_has_ended_is_told_until_it_is_stopped(runtime: DockerRuntime, cargo: Cargo) -> None:
+    """A release of which nothing runs any more is told without endpoints, so somebody stops it."""
+    runtime.start(cargo.one, 1, LIMITS)
+    with connected() as engine:
+        runtime._of(engine, cargo.one.id)[0].kill()
+    until(lambda: dict(runtime.list()) == {cargo.one.id: ()}, 10, "none left")
+    runtime.stop(cargo.one.id)
+    assert _left(runtime) == []
+    assert dict(runtime.list()) == {}
+
+
 def test_another_homes_containers_are_left_alone(
     runtime: DockerRuntime, cargo: Cargo, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -228,6 +229,21 @@ def test_an_image_exchanged_after_signing_is_found(
     assert [name for name, check in told.items() if check.outcome != "pass"] == ["image"]
     assert told["image"].outcome == "fail"
     assert "is another image" in told["image"].reason
+
+
+def test_what_was_built_from_an_image_is_not_taken_for_it(
+    engine: Any, image: Image, small: Small
+) -> None:
+    """It has the labels, and may have the name: the next build makes the image again."""
+    text = f"FROM {image.reference}\nENV CHANGED=1\n".encode()
+    other, _ = engine.images.build(fileobj=io.BytesIO(text), rm=True)
+    other.tag(image.reference)
+    try:
+        assert build("flights", small.bundle, BASE, commit="c0ffee") == image
+        assert engine.images.get(image.reference).id == image.content
+    finally:
+        engine.images.get(image.content).tag(image.reference)
+        engine.images.remove(other.id)
 
 
 def _left(engine: Any) -> tuple[set[str], set[str]]:
