@@ -141,7 +141,7 @@ class Daemon:
         pid = self.pid or self._own(self._lock)  # it may still be starting
         if pid is not None:
             _end(pid)
-            # A process has no command any more a moment before its files, the lock's too, are closed.
+            # Its command is gone a moment before its files, the lock's too, are closed.
             deadline = time.monotonic() + STOP_SECONDS
             while not self._is_gone(None) and time.monotonic() < deadline:
                 time.sleep(LOOK_SECONDS)

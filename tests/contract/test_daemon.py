@@ -136,5 +136,7 @@ def test_one_that_never_gets_ready_can_be_stopped(tmp_path: Path) -> None:
     child = daemon.spawn(command(tmp_path, "--start-seconds", "600"), os.environ)
     assert child is not None
     assert daemon.pid is None
+    while not Path(f"/proc/{child.pid}/cmdline").read_bytes():
+        pass  # it has been started, and has no command yet for a moment
     daemon.stop()
     assert ended(child.pid)
