@@ -40,21 +40,22 @@ def prune(folder: Path, keep_days: Mapping[str, float], now: float) -> int:
         # Feedback names a request and no model: it goes once no request that it can be of is left.
         oldest = db.execute(f'SELECT min("at") FROM {_all(folder)}').fetchone()  # noqa: S608
         first = oldest[0] if oldest and oldest[0] is not None else now
-        for path in (folder / FEEDBACK).glob("*.parquet"):
+        for path in _settled(folder / FEEDBACK):
             if _ends(db, path) < min(first, *(cut for _, cut in cuts)):
                 path.unlink()
                 touched += 1
     return touched
 
 
-def _older(db: duckdb.DuckDBPyConnection, place: Path, cut: float) -> Iterator[Path]:
-    """Files that hold a row from before a time; their own statistics tell.
+def _settled(place: Path) -> list[Path]:
+    """Files whose segment is gone: without the file it would be made into one again."""
+    found = sorted(place.glob("*.parquet"))
+    return [path for path in found if not path.with_suffix(".ndjson").exists()]
 
-    Not those whose segment is still there: without the file it would be made into one again.
-    """
-    for path in sorted(place.glob("*.parquet")):
-        if path.with_suffix(".ndjson").exists():
-            continue
+
+def _older(db: duckdb.DuckDBPyConnection, place: Path, cut: float) -> Iterator[Path]:
+    """Files that hold a row from before a time; their own statistics tell."""
+    for path in _settled(place):
         found = db.execute('SELECT min("at") FROM read_parquet(?)', [str(path)]).fetchone()
         if found and found[0] is not None and found[0] < cut:
             yield path

@@ -70,6 +70,19 @@ def test_a_file_whose_segment_is_there_waits_for_its_end(tmp_path: Path) -> None
     assert not path.exists()
 
 
+def test_feedback_whose_segment_is_there_waits_for_its_end(tmp_path: Path) -> None:
+    """As requests do."""
+    old = {"request_id": "r1", "kind": "label", "value": 1.0, "at": NOW - 40 * DAY}
+    path = _write(tmp_path, "feedback", "f.parquet", [old])
+    segment = path.with_suffix(".ndjson")
+    segment.write_text("")
+    prune(tmp_path, {"flights": 30}, NOW)
+    assert path.exists()
+    segment.unlink()
+    prune(tmp_path, {"flights": 30}, NOW)
+    assert not path.exists()
+
+
 def test_without_a_limit_nothing_is_looked_at(tmp_path: Path) -> None:
     """For ever is the default."""
     path = _write(tmp_path, "requests", "a.parquet", [_request(1, "flights", 9999)])
