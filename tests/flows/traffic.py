@@ -34,6 +34,11 @@ def _one(place: Workplace, model: str, row: dict[str, object]) -> str:
 @contextmanager
 def traffic(place: Workplace, model: str) -> Iterator[None]:
     """Strokes without end for the length of a block; a request that fails fails the block."""
+    (row,) = strokes(1, seed=0)
+    body = {"dataframe_records": [{name: row[name] for name in FEATURES}]}
+    path = f"/{model}/invocations"
+    # A gateway looks for new routes four times a second: a model's first may not be there yet.
+    until(lambda: place.post(path, body, unit="first").status == 200, 10, f"{model} served")
     stop, faults = threading.Event(), []
 
     def run() -> None:
