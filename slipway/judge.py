@@ -14,7 +14,7 @@ import click
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.gates import Gates, parse
-from slipway.league import Standing, contested, stand
+from slipway.league import Standing, conclude_place, contested, stand
 from slipway.verdict import GateResult, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def command(
         chosen = replace(chosen, policy=replace(chosen.policy, shares={}))
         when = {"start": _when("--start", start), "end": _when("--end", end)}
         seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
+    _require_shares(chosen, seen, gates)
     answers, standings = _answers(seen, chosen, looks, bool(plot))
     told = _told({arm: found[-1] for arm, found in answers.items()}, seen, standings)
     if as_json:
@@ -93,6 +94,21 @@ def command(
 
         draw(plot, answers, chosen, baseline, seen.dated)
     sys.exit(EXIT_CODES[Outcome(told["outcome"])] if exit_code else 0)
+
+
+def _require_shares(gates: Gates, seen: Observations, path: Path) -> None:
+    """Refuse shares that do not name the arms that are judged: the split could not be held to them.
+
+    Raises:
+        UsageError: it names the arms.
+    """
+    without = [arm for arm in seen.arms if gates.policy.shares and arm not in gates.policy.shares]
+    if without:
+        raise UsageError(
+            f"policy.shares says nothing of {', '.join(without)}",
+            where=str(path),
+            do=f"give each arm of the file its share: {', '.join(seen.arms)}",
+        )
 
 
 def _when(option: str, told: str | None) -> float:
@@ -202,11 +218,20 @@ def _at_once(seen: Observations, gates: Gates, arm: str, baseline: str, part: fl
 def _told(
     answers: dict[str, Look], seen: Observations, standings: tuple[Standing, ...]
 ) -> dict[str, Any]:
-    """The JSON answer: of the one candidate, or of the worst with each by name."""
+    """The JSON answer: of one candidate, with each by name where there are several.
+
+    Where they compete it is that of the one that is ahead, and a *pass* only if it wins; else that
+    of the worst.
+    """
     single = {arm: _tell(look, seen) for arm, look in answers.items()}
-    worst = min(single, key=lambda arm: _WORST_FIRST.index(Outcome(single[arm]["outcome"])))
-    arms = {"stable": seen.arms[0], "candidate": worst}
-    told = {**single[worst], "arms": arms}
+    if standings:
+        ahead = standings[0]
+        first, outcome = ahead.member, conclude_place(ahead)
+    else:
+        first = min(single, key=lambda arm: _WORST_FIRST.index(Outcome(single[arm]["outcome"])))
+        outcome = Outcome(single[first]["outcome"])
+    arms = {"stable": seen.arms[0], "candidate": first}
+    told = {**single[first], "outcome": str(outcome), "arms": arms}
     if len(single) > 1:
         told["candidates"] = single
     if standings:

@@ -87,6 +87,14 @@ class LeagueVerdict(Verdict):
         return {**Verdict.record(self), "standings": [dict(s) for s in self.standings]}
 
 
+def conclude_place(standing: Standing) -> Outcome:
+    """What a member's place comes to: a pass for the winner alone, a failure for who is out."""
+    if standing.place is not Place.IN:
+        return Outcome.PASS if standing.place is Place.WINS else Outcome.FAIL
+    measured = standing.verdict.outcome is not Outcome.NOT_MEASURED
+    return Outcome.INCONCLUSIVE if measured else Outcome.NOT_MEASURED
+
+
 def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> LeagueVerdict:
     """One verdict from the standings: first who is out, then who wins, else who is ahead.
 
@@ -95,13 +103,9 @@ def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> Leag
     """
     out = [s for s in standings if s.place is Place.OUT]
     of = out[0] if out else standings[0]
-    outcome = {Place.OUT: Outcome.FAIL, Place.WINS: Outcome.PASS}.get(of.place)
-    if outcome is None:
-        measured = of.verdict.outcome is not Outcome.NOT_MEASURED
-        outcome = Outcome.INCONCLUSIVE if measured else Outcome.NOT_MEASURED
     said = of.verdict
     return LeagueVerdict(
-        outcome,
+        conclude_place(of),
         f"{of.member}: {of.reason}",
         said.gates,
         said.look,

@@ -69,7 +69,7 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.HELD: {
         Event.RESUMED: State.LIVE,
-        Event.ELIMINATED: State.LIVE,
+        Event.ELIMINATED: State.LIVE,  # if it was held; else the other one still waits (see fold)
         Event.EXPIRED: State.LAPSED,
         Event.PROMOTED: State.IDLE,
         **_CLOSING,

@@ -109,15 +109,15 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         types = {r[0]: r[1] for r in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
         _check_columns(path, types, gates)
         _load(db, source, path, types, gates)
+        measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
+        last, count = _check_rows(db, path, gates, measures)
+        arms = _check_arms(db, path, baseline)
     except duckdb.Error as error:
         raise UsageError(
             f"the file cannot be read: {_cell(str(error)) or str(error).splitlines()[0]}",
             where=str(path),
             do="mend the file; every row needs a time, an arm, a unit, and numbers",
         ) from error
-    measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
-    last, count = _check_rows(db, path, gates, measures)
-    arms = _check_arms(db, path, baseline)
     dated = types["time"].startswith(_TIMES)
     return Observations(db, path, measures, arms, dated, last, count)
 

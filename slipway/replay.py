@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway.errors import UsageError
 from slipway.evidence import WIDTH, Evidence, Measure, Measured, QuantileMeasure, Tails, Tally
 from slipway.gates import Gates
 from slipway.verdict import Outcome, Verdict, judge
+
+Value = tuple[float, str, str, float | None]
+"""When, of which arm and unit, and what; None where there is no value."""
+
+SHORTEST = 1e-3
+"""Seconds between two looks."""
 
 DECIDED = (Outcome.PASS, Outcome.FAIL)
 
@@ -41,7 +48,7 @@ class Looks:
             found = cls(seconds=float(unit[:-1])) if unit.endswith("s") else cls(rows=int(unit))
         except ValueError:
             found = cls()
-        if unit == text or not (found.seconds > 0.0 or found.rows > 0):
+        if unit == text or not (math.inf > found.seconds >= SHORTEST or found.rows > 0):
             raise UsageError(
                 f"'{text}' does not say when to look", do="give every:60s, every:100 or each"
             )
@@ -61,9 +68,11 @@ class Sight:
             self._tally = Tally(self._measure.low, self._measure.high, value)
         self._tally.add(arm, unit, value)
 
-    def measured(self) -> Measured | Tails | None:
-        """The evidence so far."""
-        return self._tally.measured() if self._tally else None
+    def measured(self, asked: Mapping[str, int]) -> Measured | Tails | None:
+        """The evidence so far, of so many requests of each arm that were asked for a value."""
+        if self._tally is None:
+            return Measured(self._measure.low, self._measure.high, {}, requests=asked)
+        return replace(self._tally.measured(), requests=asked)
 
 
 class TailSight(Sight):
@@ -99,11 +108,12 @@ class TailSight(Sight):
             beyond = value > (self._borders[0] if arm == self._stable else border)
             tally.add(arm, unit, float(beyond))
 
-    def measured(self) -> Measured | Tails | None:
-        """The evidence so far."""
+    def measured(self, asked: Mapping[str, int]) -> Measured | Tails | None:
+        """The evidence so far; none before the threshold is fixed."""
         if not self._borders:
             return None
         level, worse, no_worse = (t.measured() for t in self._tails)
+        level = replace(level, requests=asked)
         return Tails(self._quantile.q, self._borders[0], level, worse, no_worse, self._histograms)
 
 
@@ -117,26 +127,39 @@ def quantile(values: list[float], q: float) -> float:
 
 
 class Sights:
-    """What has been seen of all measures so far."""
+    """What has been seen of all measures so far; each value counts once it is mature."""
 
     def __init__(self, measures: Sequence[Measure], stable: str) -> None:
-        self._names = [m.name for m in measures]
+        self._measures = measures
         self._sights = [
             (TailSight if isinstance(m, QuantileMeasure) else Sight)(m, stable)  # type: ignore[arg-type]
             for m in measures
         ]
         self._units: dict[str, set[str]] = {}
+        self._waiting: list[deque[Value]] = [deque() for _ in measures]
+        self._asked: list[Counter[str]] = [Counter() for _ in measures]
 
-    def add(self, arm: str, unit: str, values: Iterable[float | None]) -> None:
+    def add(self, at: float, arm: str, unit: str, values: Iterable[float | None]) -> None:
         """One row."""
         self._units.setdefault(arm, set()).add(unit)
-        for sight, value in zip(self._sights, values, strict=True):
+        for waiting, value in zip(self._waiting, values, strict=True):
+            waiting.append((at, arm, unit, value))
+
+    def _take(self, i: int, at: float) -> None:
+        """Count the values of a measure that are mature by then."""
+        waiting, sight, asked = self._waiting[i], self._sights[i], self._asked[i]
+        while waiting and waiting[0][0] + self._measures[i].maturity <= at:
+            _, arm, unit, value = waiting.popleft()
+            asked[arm] += 1
             if value is not None:
                 sight.add(arm, unit, value)
 
-    def evidence(self) -> Evidence:
-        """The evidence so far."""
-        found = [(n, s.measured()) for n, s in zip(self._names, self._sights, strict=True)]
+    def evidence(self, at: float) -> Evidence:
+        """The evidence at a time."""
+        found = []
+        for i, measure in enumerate(self._measures):
+            self._take(i, at)
+            found.append((measure.name, self._sights[i].measured(dict(self._asked[i]))))
         units = {arm: len(seen) for arm, seen in self._units.items()}
         return Evidence(units, {n: m for n, m in found if m is not None})
 
@@ -174,7 +197,7 @@ def replay(
         show = intervals or last
         while True:
             verdict = judge(
-                sights.evidence(), gates, part=part, look=number, candidate=candidate,
+                sights.evidence(at), gates, part=part, look=number, candidate=candidate,
                 baseline=baseline, intervals=show,
             )  # fmt: skip
             decided = verdict.outcome in DECIDED
@@ -200,7 +223,7 @@ def _moments(
             passed = math.floor((at - due) / looks.seconds) + 1
             yield number + 1, due, False
             number, due, fresh = number + passed, due + passed * looks.seconds, 0
-        sights.add(arm, unit, values)
+        sights.add(at, arm, unit, values)
         fresh += 1
         if looks.rows and fresh == looks.rows:
             number, fresh = number + 1, 0

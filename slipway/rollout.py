@@ -25,7 +25,7 @@ from slipway.verdict import Verdict
 
 NO_BASELINE = "no baseline"
 FIRST_TRY = 0.95
-"""The part of a step's alpha for its first try; each further one gets as much of what is left."""
+"""The part of a step's alpha for its first try."""
 ANEW = "a new rollout of that release: 'slipway release' with the same inputs"
 
 
@@ -114,10 +114,12 @@ class Rollout:
         """The part of alpha that this step may spend; those of all steps sum to at most 1.
 
         How many steps ``auto`` will take is not known, so they get 1/2, 1/6, 1/12, ... Nor is it
-        how often a step starts anew: ``FIRST_TRY`` of its part is for the first time, and so on.
+        how often a step starts anew: ``FIRST_TRY`` of its part is for the first time, and the
+        rest for all others.
         """
         steps = (self.step + 1) * (self.step + 2) if self.plan.auto else len(self.plan.steps)
-        return FIRST_TRY * (1.0 - FIRST_TRY) ** self.restarts / steps
+        again = self.restarts * (self.restarts + 1)  # 1/2, 1/6, 1/12, ... sum to 1 as well
+        return ((1.0 - FIRST_TRY) / again if again else FIRST_TRY) / steps
 
     def earned(self, verdict: Verdict) -> float:
         """The share that a pass has earned: by plan, or, with ``auto``, by its own evidence."""
@@ -221,6 +223,8 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         if "runtime" in body:
             terms = {**terms, body["release"]: Terms.from_record(body["runtime"])}
         rollout = _with(rollout, entry)
+        # The end of another member is no person's word on the one that is held.
+        target = State.HELD if rollout.held and target is State.LIVE else target
     elif target is State.IDLE:
         closed = rollout if entry.event is not Event.SUPERSEDED else None
         rollout = None
@@ -245,7 +249,8 @@ def _with(rollout: Rollout, entry: Entry) -> Rollout:
     members = after(rollout.members, entry.event, entry.body["release"])
     if entry.event is Event.JOINED:
         return replace(rollout, members=members, since=entry.at)
-    left = replace(rollout, members=members, held=False)
+    held = rollout.held and entry.body["release"] != rollout.release
+    left = replace(rollout, members=members, held=held)
     return left if rollout.release in left.releases else replace(left, release=left.releases[0])
 
 

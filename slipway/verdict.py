@@ -24,6 +24,8 @@ from slipway.sequential import mismatch
 
 STABLE, CANDIDATE = "stable", "candidate"
 
+NOTHING = 1e-12
+"""A figure below it is told as 0: values are summed about a centre, and zeros leave a trace."""
 SHORT_OF_ALL = 0.999
 CROSSED = 0.01
 """The part of units seen in two arms from which nothing can be compared."""
@@ -327,12 +329,11 @@ def _judge_gate(
         arms[arm].units if arm in arms else 0 for arm in (pair.baseline, pair.candidate)
     )
     units = (stable, candidate)
-    empty = _unmeasured(level, gate, units, pair)
-    if gate.limit is None:
-        empty = empty or split.doubt(units, f"units with {gate.name}")
-    if seen is None or empty:
-        asked = evidence.units if level is None else level.requests
-        failed = gate.missing == "fail" and _due(asked, gate, pair)
+    missing = _unmeasured(level, gate, units, pair)
+    uneven = "" if gate.limit is not None else split.doubt(units, f"units with {gate.name}")
+    if seen is None or missing or uneven:
+        failed = bool(missing) and gate.missing == "fail" and _due(evidence, level, gate, pair)
+        empty = missing or uneven
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
         return GateResult(gate.name, gate.kind, outcome, None, None, 1.0, units, 0.0, alpha, reason)
@@ -394,8 +395,11 @@ def _wanted(gate: Gate, pair: Pair) -> tuple[str, ...]:
     return (pair.candidate,) if gate.limit is not None else (pair.baseline, pair.candidate)
 
 
-def _due(asked: Mapping[str, int], gate: Gate, pair: Pair) -> bool:
+def _due(evidence: Evidence, level: Measured | None, gate: Gate, pair: Pair) -> bool:
     """Whether so much was asked of the arms that silence says something: before, it is early."""
+    if level is None and gate.type == "quantile":
+        return False  # it has no evidence before its threshold is fixed
+    asked = evidence.units if level is None else level.requests
     return all(asked.get(arm, 0) >= gate.min_units for arm in _wanted(gate, pair))
 
 
@@ -424,16 +428,16 @@ def _margin(gate: Gate, stable: float, next_share: float) -> float:
 
 
 def _figures(gate: Gate, seen: Comparison, units: tuple[int, int], baseline: str) -> str:
-    interval = seen.interval
+    interval, figures = seen.interval, [0.0 if abs(f) < NOTHING else f for f in seen.figures]
     blur = f" to within {seen.resolution:.2g}" if seen.resolution else ""
     span = f", in [{interval[0]:+.3g}, {interval[1]:+.3g}]" if interval else ""
     if gate.limit is not None:
         return (
-            f"{gate.name} {seen.figures[1]:.4g} at a limit of {gate.limit:g} "
+            f"{gate.name} {figures[1]:.4g} at a limit of {gate.limit:g} "
             f"({seen.effect:+.3g}{span}; {units[1]} units)"
         )
     return (
-        f"{gate.name} {seen.figures[1]:.4g} against {baseline}'s {seen.figures[0]:.4g} "
+        f"{gate.name} {figures[1]:.4g} against {baseline}'s {figures[0]:.4g} "
         f"({seen.effect:+.3g}{blur}{span}; {units[1]} against {units[0]} units)"
     )
 

@@ -94,10 +94,10 @@ class LogEvidence:
         where = f"{of} AND route = {int(route)}"
         if going_on:
             those = f"{of} AND route IN ({', '.join(str(int(r)) for r in (route, *going_on))})"
-            where = (
-                f"{those} AND (unit, arm) IN (SELECT unit, arg_min(arm, route) FROM requests "  # noqa: S608
-                f"WHERE {those} GROUP BY unit)"
-            )
+            # A unit in two arms of its first route stays in both, and is found to have crossed.
+            first = f"SELECT unit, min(route) FROM requests WHERE {those} GROUP BY unit"  # noqa: S608
+            came = f"SELECT unit, arm FROM requests WHERE {those} AND (unit, route) IN ({first})"  # noqa: S608
+            where = f"{those} AND (unit, arm) IN ({came})"
         if newcomers_after is not None:
             where += (
                 f" AND unit NOT IN (SELECT unit FROM requests WHERE {of} "  # noqa: S608

@@ -311,8 +311,9 @@ class Gathering:
         if threshold is None:
             return None
         moved = [threshold * a + b for a, b in (measure.worse, measure.no_worse)]
+        stable = self._source.stable.replace("'", "''")
         borders = tuple(
-            f"CASE arm WHEN '{self._source.stable}' THEN {threshold!r} ELSE {border!r} END"
+            f"CASE arm WHEN '{stable}' THEN {threshold!r} ELSE {border!r} END"
             for border in (threshold, *moved)
         )
         self._read(

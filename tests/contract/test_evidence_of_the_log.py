@@ -322,6 +322,19 @@ def test_units_that_stay_in_their_arm_go_on_counting(tmp_path: Path) -> None:
     assert seen.crossed == 0
 
 
+def test_a_unit_in_two_arms_of_one_route_is_found_though_others_follow(tmp_path: Path) -> None:
+    """It did not move with a new route: the split itself is broken."""
+    writer = Log(tmp_path)
+    for i, arm in enumerate(("stable", "member-1", "stable")):
+        writer.request(i, unit="both", arm=arm, route=2)
+    writer.request(3, unit="sound", arm="stable", route=2)
+    writer.close()
+    seen = LogEvidence(tmp_path).observe(
+        "m", 2, measures(GATES), since=0.0, until=99.0, going_on=[3]
+    )
+    assert (dict(seen.units), seen.crossed) == ({"stable": 1}, 1)
+
+
 def test_late_labels_contradict_a_pass(tmp_path: Path) -> None:
     """Those that came in time were kind to the candidate; those that came later are not."""
     writer, rng = Log(tmp_path), random.Random(1)

@@ -156,6 +156,36 @@ def test_a_replay_s_last_look_says_what_one_look_says(judge: Judge, tmp_path: Pa
             assert a["interval"] == pytest.approx(b["interval"], abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["coverage = 0.99", 'missing = "fail"', "maturity = 1500", "maturity = 1e6", ""],
+)
+def test_a_replay_waits_and_counts_as_one_look_does(
+    judge: Judge, tmp_path: Path, more: str
+) -> None:
+    """Whoever asks for a picture gets the same verdict: late and missing values count alike."""
+    gates = GATES.replace('missing = "not_measured"', more)
+    (tmp_path / "gates.toml").write_text(gates)
+    rows = observed(rate=0.01)
+    for number, row in enumerate(rows):
+        row[3] = row[3] if number % 3 and "fail" not in more else ""
+    table(tmp_path / "seen.csv", rows)
+    run = ("seen.csv", "--gates", "gates.toml", "--json")
+    once = told(judge(*run))
+    replayed = told(judge(*run, "--looks", "every:1000000"))
+    assert (once["outcome"], once["reason"]) == (replayed["outcome"], replayed["reason"])
+    assert once["gates"][0]["units"] == replayed["gates"][0]["units"]
+
+
+def test_a_baseline_may_have_any_name(judge: Judge, tmp_path: Path) -> None:
+    """A quote in it is no SQL."""
+    (tmp_path / "gates.toml").write_text(GATES + MORE)
+    rows = [[*row[:1], "it's" if row[1] == "stable" else row[1], *row[2:]] for row in observed()]
+    table(tmp_path / "seen.csv", rows)
+    answer = told(judge("seen.csv", "--gates", "gates.toml", "--json", "--baseline", "it's"))
+    assert answer["outcome"] == "fail"
+
+
 def test_exit_codes_tell_the_outcome_only_if_asked(judge: Judge, tmp_path: Path) -> None:
     """0 whatever the outcome; with --exit-code 1 fail, 3 inconclusive, 4 not measured."""
     table(tmp_path / "bad.csv", observed())
@@ -213,6 +243,7 @@ def test_several_candidates_with_a_goal_have_standings(
     (tmp_path / "gates.toml").write_text(GOAL)
     answer = told(judge("seen.csv", "--gates", "gates.toml", "--json", *looks))
     assert [(s["member"], s["place"]) for s in answer["standings"]] == [("c", "wins"), ("b", "out")]
+    assert (answer["outcome"], answer["arms"]["candidate"]) == ("pass", "c")
     assert answer["standings"][0]["against"]["b"]["outcome"] == "better"
     assert answer["standings"][0]["against"]["b"]["alpha"] == pytest.approx(0.05 / 4)
     assert answer["candidates"]["c"]["gates"][0]["alpha"] == pytest.approx(0.05 / 4)
@@ -290,6 +321,10 @@ def test_bad_rows_get_one_clear_error(
         (GATES.replace('"error"', '"crashes"'), "unknown metric crashes"),
         (GATES.replace("relative = 0.0", "relative = -0.1"), "gate.0.margin.relative: found -0.1"),
         (GATES.replace("0.05", "1.5"), "policy.alpha: found 1.5"),
+        (
+            GATES.replace("[policy]", "[policy]\nshares = { stable = 0.9, canary = 0.1 }"),
+            "policy.shares says nothing of candidate",
+        ),
         ("[policy]\nalpha = 0.05\n", "gate: there is none"),
         ("[policy", "the gates cannot be read"),
     ],
@@ -318,6 +353,9 @@ def test_bad_gates_get_one_clear_error(
         (("seen.csv",), "--gates"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "often"), "'often' does not say when"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "every:0"), "does not say when"),
+        (("seen.csv", "--gates", "gates.toml", "--looks", "every:1e-320s"), "does not say when"),
+        (("seen.csv", "--gates", "gates.toml", "--looks", "every:infs"), "does not say when"),
+        (("clock.parquet", "--gates", "gates.toml"), "the file cannot be read"),
         (("empty.csv", "--gates", "gates.toml"), "the file is empty"),
         (("short.csv", "--gates", "gates.toml"), "the file has no column arm, unit"),
     ],
@@ -331,6 +369,10 @@ def test_wrong_usage_gets_one_clear_error(
     table(tmp_path / "short.csv", [[1, 0]], ("time", "error"))
     table(tmp_path / "twice.csv", FINE, ("time", "arm", "unit", "error", "error", "score"))
     (tmp_path / "empty.csv").write_text("")
+    import duckdb
+
+    clock = "SELECT TIME '10:00' AS time, 'stable' AS arm, 'a' AS unit, 0 AS error"
+    duckdb.execute(f"COPY ({clock}) TO '{tmp_path}/clock.parquet'")
     done = judge(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -47,15 +47,6 @@ def _open(place: Workplace, model: str, c: float) -> str:
     return str(place.entries(model)[-1].body["release"])
 
 
-def _tick_until(place: Workplace, model: str, event: str) -> None:
-    def ticked() -> bool:
-        done = place.press("advance", model=model)
-        assert done.code == 0, done.err
-        return place.events(model)[-1] == event
-
-    until(ticked, 60, f"{event} of {model}")
-
-
 def _ask_and_tell(place: Workplace, model: str, count: int) -> None:
     """Requests of as many users, and what really happened after each."""
     told = dict.fromkeys(RIGHT, 0)
@@ -78,7 +69,7 @@ def test_a_league_loses_the_worse_and_promotes_the_best(released: Workplace) -> 
     """The second member joins the first; its standing is told; each goes its own way."""
     model = "cup"
     first = _open(released, model, 1.0)
-    _tick_until(released, model, "promoted")
+    released.tick_until(model, "promoted")
     good = _open(released, model, 0.3)
     bad = _open(released, model, 0.5)
     full = released.release(
@@ -86,7 +77,7 @@ def test_a_league_loses_the_worse_and_promotes_the_best(released: Workplace) -> 
     )  # fmt: skip
     assert full.code == 1
     assert "has had the 2 members that it may have" in full.err
-    _tick_until(released, model, "started")
+    released.tick_until(model, "started")
     _ask_and_tell(released, model, 400)
     standings = until(lambda: _standings(released, model), 30, "standings")
     assert [(s["release"], s["place"]) for s in standings] == [(good, "wins"), (bad, "out")]
@@ -94,7 +85,7 @@ def test_a_league_loses_the_worse_and_promotes_the_best(released: Workplace) -> 
     assert [line.split()[1] for line in shown if line.endswith((" wins", " out"))] == [
         "member-1", "member-2",
     ]  # fmt: skip
-    _tick_until(released, model, "promoted")
+    released.tick_until(model, "promoted")
     told = [(str(e.event), e.body["release"]) for e in released.entries(model)[2:]]
     assert told == [
         ("opened", good), ("joined", bad), ("started", good), ("eliminated", bad),

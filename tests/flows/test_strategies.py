@@ -8,7 +8,7 @@ from typing import Any
 
 from small_project import GATES, MODEL, strokes
 from traffic import FEATURES, traffic
-from workplace import Workplace, until
+from workplace import Workplace
 
 from slipway.release import short
 
@@ -98,7 +98,7 @@ def test_a_newer_release_supersedes_a_launch_whose_ticks_go_on(released: Workpla
     rollout: dict[str, Any] = {"steps": [{"share": 0.2, **TIMES}], **LEASE, "lease_seconds": 60}
     older = released.asked(model, trainer__params={"c": 0.3}, rollout=rollout)
     assert released.press("release", **older, wait=False).code == 0
-    _tick_until(released, model, "started")
+    released.tick_until(model, "started")
     newer = released.asked(model, trainer__params={"c": 0.1}, rollout=rollout)
     done = released.strike("tick", "before:tasks.open.probe", "release", **newer, wait=False)
     assert done.code == 0, done.err
@@ -142,7 +142,7 @@ def test_a_shadow_is_compared_and_then_waits_for_a_person(released: Workplace) -
     opened = released.press("release", **asked, wait=False)
     assert opened.code == 0, opened.err
     with traffic(released, model):
-        _tick_until(released, model, "held")
+        released.tick_until(model, "held")
     started, held = released.entries(model)[3:]
     stable, shadow = started.body["route"]["arms"]
     assert (stable["release"], stable["share"], shadow["name"]) == (first, 1.0, "shadow")
@@ -229,25 +229,16 @@ def test_late_labels_contradict_a_promotion_and_undo_it(released: Workplace) -> 
         model, trainer__params={"c": 0.3}, rollout=rollout, expectations=pack
     )  # fmt: skip
     assert released.press("release", **asked, wait=False).code == 0
-    _tick_until(released, model, "started")
+    released.tick_until(model, "started")
     in_time, later = _asked(released, model, 60), _asked(released, model, 120)
     for request_id, given in in_time:
         _label(released, model, request_id, given)
-    _tick_until(released, model, "promoted")
+    released.tick_until(model, "promoted")
     for request_id, given in later:
         _label(released, model, request_id, 1 - given)
-    _tick_until(released, model, "returned")
+    released.tick_until(model, "returned")
     promoted, reviewed, returned = released.entries(model)[-3:]
     assert reviewed.body["of"] == promoted.hash
     assert (reviewed.body["stands"], reviewed.body["returns"]) == (False, first)
     assert "later labels contradict the pass: wrong" in reviewed.reason
     assert (returned.body["release"], returned.actor) == (first, "judge")
-
-
-def _tick_until(place: Workplace, model: str, event: str) -> None:
-    def ticked() -> bool:
-        done = place.press("advance", model=model)
-        assert done.code == 0, done.err
-        return place.events(model)[-1] == event
-
-    until(ticked, 60, f"{event} of {model}")

@@ -130,6 +130,16 @@ class Workplace:
             code = main(flow, json.dumps(parameters))
         return Done(code, out.getvalue(), err.getvalue())
 
+    def tick_until(self, model: str, event: str) -> None:
+        """Advance a model, as the schedule does, until an event is its last."""
+
+        def ticked() -> bool:
+            done = self.press("advance", model=model)
+            assert done.code == 0, done.err
+            return self.events(model)[-1] == event
+
+        until(ticked, 60, f"{event} of {model}")
+
     def release(self, model: str = "", **overrides: Any) -> Done:
         """Release the small project here, under a name and with keys overridden.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slipway.controller import how_it_ended
 from slipway.errors import RolloutError
 from slipway.league import LeagueVerdict
-from slipway.lifecycle import Event
+from slipway.lifecycle import Event, State
 from slipway.members import Member, after, require_place, seen_on, table_of
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.routing import RouteTable
@@ -120,6 +120,54 @@ def test_a_member_that_is_out_needs_no_replicas() -> None:
     assert entry.body["way_back"] == {
         "release": "B", "command": "", "note": entry.body["way_back"]["note"],
     }  # fmt: skip
+
+
+def _waiting() -> Rehearsal:
+    """A league of B and C, of which C has passed and waits for a person."""
+    played = Rehearsal(plan([0.2], strategy="league", league={"most": 3}, approval=True))
+    for name in ("A", "B", "C"):
+        played.release(name)
+        if name == "A":
+            played.tick()
+    played.tick()
+    played.tick("pass", release="C")
+    assert played.state.state is State.HELD
+    return played
+
+
+def test_the_end_of_another_member_is_no_word_on_the_one_that_waits() -> None:
+    """It goes on waiting, beyond its step's time, until a person says."""
+    played = _waiting()
+    entry = played.tick(broken="B")
+    assert entry is not None
+    assert entry.event is Event.ELIMINATED
+    for _ in range(100):
+        played.clock.advance(10.0)
+        assert played.tick("inconclusive", release="C") is None
+    assert played.state.state is State.HELD
+    played.approve()
+    assert played.served() == {"C": 1.0}
+
+
+def test_nor_is_it_while_the_lease_is_out() -> None:
+    """Users stay with stable until a person lets the one that waits go on."""
+    played = _waiting()
+    played.clock.advance(61.0)
+    assert [e.event for e in (played.tick(), played.tick(broken="B")) if e] == [
+        Event.EXPIRED,
+        Event.ELIMINATED,
+    ]
+    assert played.tick("pass", release="C") is None
+    assert played.served() == {"A": 1.0}
+
+
+def test_a_hold_ends_with_the_one_that_was_held() -> None:
+    """The others go on, as before it."""
+    played = _waiting()
+    played.tick("fail", release="C")
+    assert played.state.state is State.LIVE
+    assert played.state.rollout is not None
+    assert not played.state.rollout.held
 
 
 def test_a_league_s_verdict_is_read_back_as_any_other() -> None:

@@ -171,6 +171,21 @@ def test_silence_says_nothing_before_enough_was_asked() -> None:
     assert judge(Evidence(asked, {"error": silent}, SHARES), chosen).outcome is Outcome.FAIL
 
 
+def test_an_uneven_split_is_no_missing_data() -> None:
+    """Where fewer units of one arm were measured than chance explains, nothing is compared."""
+    uneven = evidence({"stable": 0.5, "candidate": 0.5}, error=rate((9, 1800), (1, 200)))
+    verdict = judge(uneven, gates({"missing": "fail"}))
+    assert verdict.outcome is Outcome.NOT_MEASURED
+    assert "sample-ratio mismatch" in verdict.reason
+
+
+def test_a_quantile_is_not_missing_before_its_threshold_is_fixed() -> None:
+    """Its first values are still being gathered."""
+    chosen = gates({"missing": "fail", "type": "quantile", "q": 0.99})
+    seen = Evidence({"stable": 900, "candidate": 100}, {}, SHARES)
+    assert judge(seen, chosen).outcome is Outcome.NOT_MEASURED
+
+
 def test_one_unmeasured_gate_holds_what_another_passed() -> None:
     """The overall outcome is that of the worst news."""
     chosen = gates({"margin": {"relative": 2.0}}, {"metric": "slow"})
