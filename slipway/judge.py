@@ -14,7 +14,7 @@ import click
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.gates import Gates, parse
-from slipway.league import Standing, conclude_place, contested, stand
+from slipway.league import Standing, contested, stand
 from slipway.verdict import GateResult, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -225,8 +225,7 @@ def _told(
     """
     single = {arm: _tell(look, seen) for arm, look in answers.items()}
     if standings:
-        ahead = standings[0]
-        first, outcome = ahead.member, conclude_place(ahead)
+        first, outcome = standings[0].member, standings[0].outcome
     else:
         first = min(single, key=lambda arm: _WORST_FIRST.index(Outcome(single[arm]["outcome"])))
         outcome = Outcome(single[first]["outcome"])

@@ -58,6 +58,14 @@ class Standing:
     against: Mapping[str, GateResult]
     reason: str
 
+    @property
+    def outcome(self) -> Outcome:
+        """What its place comes to: a pass for the winner alone, a failure for who is out."""
+        if self.place is not Place.IN:
+            return Outcome.PASS if self.place is Place.WINS else Outcome.FAIL
+        measured = self.verdict.outcome is not Outcome.NOT_MEASURED
+        return Outcome.INCONCLUSIVE if measured else Outcome.NOT_MEASURED
+
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -87,14 +95,6 @@ class LeagueVerdict(Verdict):
         return {**Verdict.record(self), "standings": [dict(s) for s in self.standings]}
 
 
-def conclude_place(standing: Standing) -> Outcome:
-    """What a member's place comes to: a pass for the winner alone, a failure for who is out."""
-    if standing.place is not Place.IN:
-        return Outcome.PASS if standing.place is Place.WINS else Outcome.FAIL
-    measured = standing.verdict.outcome is not Outcome.NOT_MEASURED
-    return Outcome.INCONCLUSIVE if measured else Outcome.NOT_MEASURED
-
-
 def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> LeagueVerdict:
     """One verdict from the standings: first who is out, then who wins, else who is ahead.
 
@@ -105,7 +105,7 @@ def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> Leag
     of = out[0] if out else standings[0]
     said = of.verdict
     return LeagueVerdict(
-        conclude_place(of),
+        of.outcome,
         f"{of.member}: {of.reason}",
         said.gates,
         said.look,

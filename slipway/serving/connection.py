@@ -146,8 +146,7 @@ class Connection(asyncio.Protocol):
         """Read a request that came whole at once, or have llhttp parse."""
         if self._deaf:
             return
-        between = self.turn is None and self._reading is None
-        between = between and not (self._in_head or self.paused)
+        between = not (self._in_head or self.paused or self.turn or self._reading)
         if between and self._take_whole(data):
             return
         self._wire += len(data)
