@@ -1,4 +1,4 @@
-"""A person's word on a rollout that is held: promote it, or let it go on."""
+"""A person's word on a rollout that is held: approve it, or let it go on."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from tasks.serve import settle
 def approve(model: str, reason: str, go_on: bool = False, actor: str = "") -> str:
     """Promote the release that is held, or let its rollout go on under the judge.
 
+    One that is held while it answers copies of requests, before any user has had an answer of it,
+    is not promoted but gets its first users.
+
     Args:
         model: The model's name, as in its slipway.yaml.
         reason: Why, in one sentence, for the ledger.
@@ -29,8 +32,9 @@ def approve(model: str, reason: str, go_on: bool = False, actor: str = "") -> st
     """
     home = Home.of()
     state = require_held(state_of(home, model), go_on)
-    share = state.rollout.share if state.rollout and go_on else 1.0
-    step = Step(Event.RESUMED if go_on else Event.PROMOTED, reason, share)
+    assert state.rollout is not None
+    on = Step(Event.RESUMED, reason, state.rollout.share)
+    step = on if go_on else state.rollout.approved(reason)
     record(home, state, take(state, step, now=time.time(), actor=who(actor)))
     state = state_of(home, model)
     settle(home, state)

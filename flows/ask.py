@@ -19,7 +19,8 @@ class Decision(RunInput):
     """What the person is asked."""
 
     decision: Literal["promote", "go on", "roll back"] = Field(
-        description="Give everyone the release, let its rollout go on under the judge, or end it."
+        description="Give everyone the release (its first users, if it answers copies so far), "
+        "let its rollout go on under the judge, or end it."
     )
     reason: str = Field(min_length=3, description="Why, in one sentence, for the ledger.")
     who: str = Field(min_length=1, description="Who decides it, for the ledger.")
@@ -43,7 +44,8 @@ def ask(model: str, wait_seconds: int = 86_400) -> str:
     share = sum(arm.share for arm in arms if arm.release == state.rollout.release)
     question = (
         f"**{model}**: release `{short(state.rollout.release)}` is held at "
-        f"{100 * share:.4g} % of users.\n\n{state.last.reason}\n\n"
+        f"{100 * share:.4g} % of {'requests, copied' if state.rollout.mirrors else 'users'}.\n\n"
+        f"{state.last.reason}\n\n"
         f"`slipway why {model}` tells the evidence."
     )
     said = pause_flow_run(

@@ -18,6 +18,10 @@ from slipway.verdict import Outcome, Verdict
 
 WAIT = Step(None, "no rollout is open")
 
+RESTARTS = 10
+"""How often a step's evidence may begin anew, each time for the whole of the step's time. A judge
+that keeps losing its lease would else keep users on a release that it never comes to judge."""
+
 
 def decide(
     state: ModelState,
@@ -55,10 +59,7 @@ def _plain(state: ModelState, rollout: Rollout, lease: Lease | None, now: float)
     if state.state is State.OPENED:
         return _start(rollout)
     if state.state is State.LAPSED:
-        if rollout.held:
-            return Step(None, "held, and its lease ran out: a person decides; stable has everyone")
-        reason = "the judge is back: the step starts afresh"
-        return Step(Event.RESUMED, reason, rollout.share)
+        return _back(rollout)
     if lease is not None and lease_ran_out(state, lease, now):
         reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
         return Step(Event.EXPIRED, reason, happened_at=lease.ends)
@@ -66,6 +67,16 @@ def _plain(state: ModelState, rollout: Rollout, lease: Lease | None, now: float)
     if new and state.state is State.LIVE:
         return Step(Event.ADVANCED, f"{new[0].arm} joined, and gets its first users")
     return None
+
+
+def _back(rollout: Rollout) -> Step:
+    """The step of a judge that comes back to a rollout whose lease ran out."""
+    if rollout.held:
+        return Step(None, "held, and its lease ran out: a person decides; stable has everyone")
+    if rollout.restarts >= RESTARTS:
+        reason = f"its lease ran out {RESTARTS + 1} times in one step: nobody can watch it"
+        return Step(Event.ROLLED_BACK, reason)
+    return Step(Event.RESUMED, "the judge is back: the step starts afresh", rollout.share)
 
 
 def _given_up(rollout: Rollout, broken: str, whose: str) -> Step:
@@ -96,10 +107,12 @@ def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
     users = 0.0 if rollout.mirrors else rollout.share
     forward = chosen.event is Event.PROMOTED or chosen.share > users
     earned = rollout.earned(verdict)
-    if forward and (verdict.outcome is not Outcome.PASS or chosen.share != earned):
+    fits = verdict.outcome is Outcome.PASS and chosen.share == earned and not rollout.held
+    if forward and not fits:
+        allowed = "only a person may" if rollout.held else f"a pass allows {earned:.4g}"
         raise RolloutError(
             f"the strategy '{rollout.plan.strategy}' wants '{chosen.event}' to {chosen.share:.4g} "
-            f"on a verdict of {verdict.outcome}; a pass allows {earned:.4g}",
+            f"on a verdict of {verdict.outcome}; {allowed}",
             where=f"rollout {rollout.id}",
             do="mend the strategy (slipway.conformance.strategy tells what it must keep)",
         )

@@ -69,6 +69,7 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.HELD: {
         Event.RESUMED: State.LIVE,
+        Event.ADVANCED: State.LIVE,  # by a person: what answered copies gets its first users
         Event.ELIMINATED: State.LIVE,  # if it was held; else the other one still waits (see fold)
         Event.EXPIRED: State.LAPSED,
         Event.PROMOTED: State.IDLE,
@@ -76,6 +77,7 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.LAPSED: {
         Event.RESUMED: State.LIVE,
+        Event.JOINED: State.LAPSED,
         Event.ELIMINATED: State.LAPSED,
         **_CLOSING,
     },

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slipway.controller import decide, leased, review_due, to_return
+from slipway.joining import joining
 from slipway.ledger import GENESIS, Draft, Entry, head
 from slipway.lifecycle import Event
 from slipway.plan import Plan
@@ -50,8 +51,7 @@ class Rehearsal:
 
     def release(self, name: str) -> Entry:
         """Open a release's rollout; one under way is superseded first, but a league is joined."""
-        if self.state.rollout and self.plan.league:
-            joins = Step(Event.JOINED, f"{name} joins", release=name)
+        if joins := joining(self.state, name, self.plan):
             return self._append(
                 take(self.state, joins, now=self.clock(), actor=PERSON, terms=Terms())
             )
@@ -108,8 +108,9 @@ class Rehearsal:
             self.ledger.renew(MODEL, state.route.number, state.route.lease_seconds, now)
 
     def approve(self) -> Entry:
-        """A person promotes what is held."""
-        return self.take(Step(Event.PROMOTED, "approved", 1.0))
+        """A person approves what is held."""
+        assert self.state.rollout is not None
+        return self.take(self.state.rollout.approved("approved"))
 
     def resume(self) -> Entry:
         """A person lets what is held go on."""

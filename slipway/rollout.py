@@ -121,6 +121,16 @@ class Rollout:
         again = self.restarts * (self.restarts + 1)  # 1/2, 1/6, 1/12, ... sum to 1 as well
         return ((1.0 - FIRST_TRY) / again if again else FIRST_TRY) / steps
 
+    def approved(self, reason: str) -> Step:
+        """What a person's approval of a held release does: everyone gets it.
+
+        But one of which no user has had an answer yet, since it is held in its copies of requests
+        with shares of users planned, gets the first of those.
+        """
+        if self.mirrors and self.step + 1 < len(self.plan.steps):
+            return Step(Event.ADVANCED, reason, self.next_share)
+        return Step(Event.PROMOTED, reason, 1.0)
+
     def earned(self, verdict: Verdict) -> float:
         """The share that a pass has earned: by plan, or, with ``auto``, by its own evidence."""
         return verdict.next_share if self.plan.auto else self.next_share

@@ -12,6 +12,7 @@ from prefect import get_run_logger
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
+from slipway.joining import joining
 from slipway.ledger import Draft
 from slipway.lifecycle import Event, State
 from slipway.plan import Plan
@@ -142,7 +143,7 @@ def open_for(
         return
     terms = terms_of(spec.runtime, made)
     chosen = plan(spec, pack, terms)
-    joining(state_of(home, spec.model), made.id, chosen, who(actor))  # refused before it is probed
+    _joins(state_of(home, spec.model), made.id, chosen, who(actor))  # refused before it is probed
     stand_by(home, made.id, terms)
     try:
         probe(home, spec, pack, candidate, made)
@@ -161,7 +162,7 @@ def _open(home: Home, made: Release, chosen: Plan, actor: str) -> None:
     """
     while True:
         state = state_of(home, made.model)
-        joins = joining(state, made.id, chosen, actor)
+        joins = _joins(state, made.id, chosen, actor)
         try:
             if joins:
                 record(home, state, joins)
@@ -180,21 +181,15 @@ def _open(home: Home, made: Release, chosen: Plan, actor: str) -> None:
         return
 
 
-def joining(state: ModelState, release: str, chosen: Plan, actor: str) -> Draft | None:
+def _joins(state: ModelState, release: str, chosen: Plan, actor: str) -> Draft | None:
     """The entry by which a release joins the open league; None where it opens its own rollout.
 
     Raises:
-        RolloutError: its gates are others, or the league has no place for it, or waits.
+        RolloutError: its plan is another, or the league has no place for it, or waits.
     """
-    rollout = state.rollout
-    if rollout is None or not rollout.members or not chosen.league:
+    step = joining(state, release, chosen)
+    if step is None:
         return None
-    if chosen.gates != rollout.plan.gates:
-        raise RolloutError(
-            f"the gates are not those that the league of {state.model} was opened with",
-            do="judge all members alike: restore them, or end it with 'slipway rollback'",
-        )
-    step = Step(Event.JOINED, f"release {short(release)} joins the league", release=release)
     terms = Terms.from_record(chosen.runtime)
     return take(state, step, now=time.time(), actor=actor, terms=terms)
 

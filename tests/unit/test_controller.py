@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.controller import decide, lease_ran_out, leased, review_due
+from slipway.controller import RESTARTS, decide, lease_ran_out, leased, review_due
 from slipway.errors import RolloutError
 from slipway.ledger import Entry
 from slipway.lifecycle import Event, State
@@ -168,6 +168,16 @@ class Reckless:
         return Step(Event.ADVANCED, "trust me", 0.5)
 
 
+class Eager:
+    """A strategy that climbs on every pass, held or not."""
+
+    name = "eager"
+
+    def next(self, *_: object) -> Step:
+        """The next share, please."""
+        return Step(Event.ADVANCED, "it passed", LADDER[1])
+
+
 class Hasty:
     """A strategy that promotes whatever the judge says, and names no share."""
 
@@ -273,7 +283,7 @@ def test_a_step_that_starts_anew_spends_what_its_first_try_left_of_alpha() -> No
     played = opened()
     played.tick()
     parts = []
-    for _ in range(300):
+    for _ in range(RESTARTS):
         assert played.state.rollout is not None
         parts.append(played.state.rollout.part)
         played.clock.advance(60.0)
@@ -294,3 +304,25 @@ def test_what_a_person_closes_by_hand_has_no_verdict_to_review() -> None:
     played.roll_back()
     played.clock.advance(100.0)
     assert review_due(played.state, played.clock()) is None
+
+
+def test_a_judge_that_keeps_losing_its_lease_ends_the_launch() -> None:
+    """Each try has the step's whole time, but there are only so many of them."""
+    played = opened(plan((0.5,), max_seconds=600.0, on_inconclusive="extend"))
+    played.tick()
+    for _ in range(RESTARTS):
+        played.clock.advance(61.0)
+        assert [e.event for e in (played.tick(), played.tick()) if e] == ["expired", "resumed"]
+    played.clock.advance(61.0)
+    assert [e.event for e in (played.tick(), played.tick()) if e] == ["expired", "rolled_back"]
+    assert played.served() == {"A": 1.0}
+    assert "ran out 11 times in one step" in played.ledger.entries(MODEL)[-1].reason
+
+
+def test_a_strategy_moves_nothing_forward_that_is_held() -> None:
+    """Whatever it was held for, a person decides: a pass is not enough."""
+    played = opened(plan(LADDER, strategy=f"{__name__}:Eager"))
+    played.tick()
+    played.take(Step(Event.HELD, "look at it"))
+    with pytest.raises(RolloutError, match="only a person may"):
+        played.tick("pass")

@@ -1,0 +1,57 @@
+"""Whether a release that is made while a league is open joins it."""
+
+from __future__ import annotations
+
+from slipway.errors import RolloutError
+from slipway.lifecycle import Event
+from slipway.plan import Plan
+from slipway.release import short
+from slipway.rollout import ModelState, Step
+
+DECLARED = {
+    "gates": "gates.toml",
+    "on_inconclusive": "gates.toml",
+    "steps": "rollout.league",
+    "league": "rollout.league",
+    "serving": "serving",
+}
+"""Where the parts of a plan are declared, if not as ``rollout.`` and their own name."""
+
+
+def joining(state: ModelState, release: str, chosen: Plan) -> Step | None:
+    """The step by which a release joins the open league; None where it opens its own rollout.
+
+    Args:
+        chosen: the plan that it would be launched by. All members are launched by one plan, but
+            for where and how each of them runs.
+
+    Raises:
+        RolloutError: the league waits for a person, has no stable release to hold it against, or
+            has another plan.
+    """
+    rollout, model = state.rollout, state.model
+    if rollout is None or not rollout.members or not chosen.league:
+        return None
+    if rollout.held:
+        raise RolloutError(
+            f"the league of {model} waits for a person's word on {short(rollout.release)}",
+            do=f"decide first: slipway approve {model} --reason WHY, or slipway rollback {model}",
+        )
+    if not rollout.stable:
+        raise RolloutError(
+            f"the first release of {model} is about to be live, and a league needs it to be",
+            do=f"release this one again once 'slipway status' shows {short(rollout.release)}",
+        )
+    if others := _others(chosen, rollout.plan):
+        raise RolloutError(
+            f"the league of {model} was opened with another {', '.join(others)}",
+            do="launch all members alike: restore it, or end the league with 'slipway rollback'",
+        )
+    return Step(Event.JOINED, f"release {short(release)} joins the league", release=release)
+
+
+def _others(chosen: Plan, opened: Plan) -> list[str]:
+    """The places of what differs between two plans."""
+    ours, theirs = chosen.record(), opened.record()
+    parts = [part for part in ours if part != "runtime" and ours[part] != theirs[part]]
+    return sorted({DECLARED.get(part, f"rollout.{part}") for part in parts})
