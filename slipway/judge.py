@@ -18,6 +18,7 @@ from slipway.league import Standing, contested, stand
 from slipway.verdict import GateResult, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
+    from slipway.evidence import Evidence
     from slipway.observations import Observations
     from slipway.replay import Look
 
@@ -200,16 +201,19 @@ def _answer(
 
 def _at_once(seen: Observations, gates: Gates, arm: str, baseline: str, part: float) -> Verdict:
     """One look at the end, summed where the rows lie."""
-    from slipway.stores.gather import Gathering, Source
-
-    seen.db.execute("ATTACH IF NOT EXISTS ':memory:' AS kept")
-    source = Source("observations", "observations", "true", -1.7e308, baseline)
-    evidence = Gathering(seen.db, source, seen.measures).look(
-        math.nextafter(seen.last, math.inf), {}
-    )
+    evidence = observe(seen, baseline)
     if evidence.crossed:
         seen.refuse_crossed()
     return judge(evidence, gates, part=part, candidate=arm, baseline=baseline)
+
+
+def observe(seen: Observations, baseline: str) -> Evidence:
+    """All evidence that observations hold; a quantile's is about the baseline."""
+    from slipway.stores.gather import Gathering, Source
+
+    seen.db.execute("ATTACH IF NOT EXISTS ':memory:' AS kept")
+    source = Source("observations", "observations", "true", -1.7e308, baseline, "rowid")
+    return Gathering(seen.db, source, seen.measures).look(math.nextafter(seen.last, math.inf), {})
 
 
 # Telling

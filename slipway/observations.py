@@ -1,7 +1,7 @@
 """Observations in a CSV or Parquet file or a Prometheus, checked whole before anything is judged.
 
-Columns: ``time, arm, unit`` and one per metric (0 or 1, or a number, or empty). The rows are in
-the order of time, as they came.
+Columns: ``time, arm, unit`` and one per metric (0 or 1, true or false, a number, or empty). The
+rows are in the order of time, as they came.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYS = ("time", "arm", "unit")
 READERS = {
     ".csv": "read_csv({path}, header=true, sample_size=-1, nullstr='')",
-    ".parquet": "read_parquet({path})",
+    ".parquet": "read_parquet({path}, file_row_number=true)",
 }
 _TIMES = ("TIMESTAMP", "DATE")
 
@@ -38,7 +38,7 @@ class Observations:
     Args:
         path: its path, or the address it came from.
         db: its connection, with the table ``observations`` of at (seconds), arm, unit, and v0,
-            v1, ... for the gates in order.
+            v1, ... for the gates in order; its rowid is the order of the file.
         measures: what to measure for each gate.
         arms: the baseline first, then the others by name.
         dated: whether times are moments rather than numbers.
@@ -107,6 +107,7 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
     source = reader.format(path="'" + str(path).replace("'", "''") + "'")
     try:
         types = {r[0]: r[1] for r in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
+        types.pop("file_row_number", None)  # none of the file's own: it would have been refused
         _check_columns(path, types, gates)
         _load(db, source, path, types, gates)
         measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
@@ -116,7 +117,7 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         raise UsageError(
             f"the file cannot be read: {_cell(str(error)) or str(error).splitlines()[0]}",
             where=str(path),
-            do="mend the file; every row needs a time, an arm, a unit, and numbers",
+            do="mend the file; every row needs a time, an arm, a unit, and numbers, true or false",
         ) from error
     dated = types["time"].startswith(_TIMES)
     return Observations(db, path, measures, arms, dated, last, count)
@@ -247,15 +248,24 @@ def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
 def _load(
     db: duckdb.DuckDBPyConnection, source: str, path: Path, types: dict[str, str], gates: Gates
 ) -> None:
-    """Make the table: a copy of a CSV file, a view of a Parquet file."""
+    """Make the table, whose rowid counts rows: a copy of a CSV file, a view of a Parquet file."""
     time = "epoch(time)" if types["time"].startswith(_TIMES) else "time::DOUBLE"
     values = "".join(
-        ', "{}"::DOUBLE AS v{}'.format(gate.metric.replace('"', '""'), i)
+        f", {_number(gate.metric, types[gate.metric])} AS v{i}"
         for i, gate in enumerate(gates.gates)
     )
-    kind = "TABLE" if path.suffix.lower() == ".csv" else "VIEW"
-    columns = f'{time} AS "at", arm::VARCHAR AS arm, unit::VARCHAR AS unit{values}'
+    kind, number = "TABLE", ""
+    if path.suffix.lower() == ".parquet":
+        kind, number = "VIEW", ", file_row_number AS rowid"
+    columns = f'{time} AS "at", arm::VARCHAR AS arm, unit::VARCHAR AS unit{values}{number}'
     db.execute(f"CREATE {kind} observations AS SELECT {columns} FROM {source}")  # noqa: S608
+
+
+def _number(column: str, kind: str) -> str:
+    """SQL of a column as numbers: true is 1, false is 0."""
+    name = '"' + column.replace('"', '""') + '"'
+    # A mere cast would have DuckDB read the words of a CSV file as numbers in the first place.
+    return f"({name} = true)::DOUBLE" if kind == "BOOLEAN" else f"{name}::DOUBLE"
 
 
 def _check_rows(

@@ -19,9 +19,9 @@ SETTLED_SECONDS = 3.0
 surely in the log, so that none is passed over."""
 
 
-_SUMS = 2
+_SUMS = 3
 """How sums are counted; kept sums of another number are not gone on from. 2: a request whose label
-comes after a look is counted once."""
+comes after a look is counted once. 3: of values that came together, the first is settled."""
 
 DRAWN = "coalesce(override, '') = '' AND fallback <> 'lease_expired'"
 """Requests whose arm the draw decided: a tester's choice, or the refuge of an expired lease, says

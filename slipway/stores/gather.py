@@ -46,6 +46,9 @@ class Source:
         where: a condition on both.
         since: rows before this time are none of this evidence.
         stable: the arm whose thresholds of quantiles stay where they are.
+        order: SQL of the order in which values came to be known, ``{seen}`` being when. No two rows
+            share a place in it, or a unit's first value would be that of the faster thread; and it
+            says nothing of the values, or the first would be no fair sample of them.
     """
 
     requests: str
@@ -53,6 +56,7 @@ class Source:
     where: str
     since: float
     stable: str = "stable"
+    order: str = "row({seen}, request_id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Batch:
         """A query of n, y and f per unit and arm: how many, their sum, the first of them."""
         sums = "".join(
             f", count(v{i})::DOUBLE AS n{i}, coalesce(sum(v{i}), 0.0) AS y{i}, "
-            f"arg_min(v{i}, seen) AS f{i}"
+            f"arg_min(v{i}, place) AS f{i}"
             for i in range(self.size)
         )
         return (
@@ -148,7 +152,7 @@ class TailBatch(Batch):
         return (
             f"SELECT unit, arm, requests{told} FROM (SELECT unit, arm, "
             f"count(*) FILTER (asked) AS requests, count(v0)::DOUBLE AS n{counts}, "
-            f"arg_min({bits}, seen) AS f FROM ({rows}) GROUP BY unit, arm)"
+            f"arg_min({bits}, place) AS f FROM ({rows}) GROUP BY unit, arm)"
         )
 
 
@@ -239,9 +243,10 @@ class Gathering:
             f", ({batch.value(v, since, until)})::DOUBLE AS v{i}"
             for i, v in enumerate(batch.values)
         )
+        place = source.order.format(seen=batch.seen)
         # The bound on "at" itself lets DuckDB pass over the parts of files that are too new.
         return (
-            f"SELECT hash(unit) AS unit, arm, {batch.seen} AS seen, {asked} AS asked{columns} "
+            f"SELECT hash(unit) AS unit, arm, {place} AS place, {asked} AS asked{columns} "
             f"FROM {source.judged if batch.late else source.requests} "
             f'WHERE {source.where} AND "at" >= {source.since!r} AND "at" < {until!r} '
             f"AND (({asked}) OR ({known}))"
@@ -341,7 +346,7 @@ class Gathering:
         values = self._values(alone, self._source.since, until)
         count, value = self._rows(
             f"SELECT count(*), quantile_cont(v0, {measure.q!r}) FROM (SELECT v0 FROM ({values}) "
-            f"WHERE v0 IS NOT NULL ORDER BY seen LIMIT {measure.first})"
+            f"WHERE v0 IS NOT NULL ORDER BY place LIMIT {measure.first})"
         )[0]
         if count < measure.first:
             return None

@@ -195,6 +195,20 @@ def test_sums_are_those_of_a_tally(log: Path) -> None:
     assert_same(measured.arms, tally.measured().arms)
 
 
+def test_the_first_of_values_that_came_together_is_that_of_the_first_request_id(
+    tmp_path: Path,
+) -> None:
+    """Labels that are sent in one go come at one moment, in whichever file their request lies."""
+    writer = Log(tmp_path)
+    for name, i in (("1", 2), ("2", 1)):
+        writer.request(i, unit="u", score=i / 10)
+        writer.label(i, 5.0, True)
+        writer.close(name)
+    brier = observe(tmp_path, 1e9).metrics["brier"]
+    assert isinstance(brier, Measured)
+    assert brier.arms["stable"].first + brier.centre == pytest.approx((1 - 0.1) ** 2)
+
+
 def test_a_unit_in_two_arms_is_counted_and_left_out(tmp_path: Path) -> None:
     """Its requests are in no sum."""
     writer = Log(tmp_path)

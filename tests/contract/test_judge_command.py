@@ -186,6 +186,24 @@ def test_a_baseline_may_have_any_name(judge: Judge, tmp_path: Path) -> None:
     assert answer["outcome"] == "fail"
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_rate_may_be_told_as_true_and_false(judge: Judge, tmp_path: Path, kind: str) -> None:
+    """As 1 and 0 are, empty where there is no value."""
+    import duckdb
+
+    word = {0: "false", 1: "true", "": ""}
+    rows = [[*r[:3], "" if i % 7 == 0 else r[3]] for i, r in enumerate(observed())]
+    table(tmp_path / "seen.csv", rows, HEAD[:4])
+    table(tmp_path / "told.csv", [[*r[:3], word[r[3]]] for r in rows], HEAD[:4])
+    duckdb.execute(f"COPY (FROM '{tmp_path}/told.csv') TO '{tmp_path}/told.parquet'")
+    words, numbers = (
+        told(judge(name, "--gates", "gates.toml", "--json"))["gates"][0]
+        for name in (f"told.{kind}", "seen.csv")
+    )
+    assert words["reason"] == numbers["reason"]
+    assert words["effect"] == pytest.approx(numbers["effect"])
+
+
 def test_exit_codes_tell_the_outcome_only_if_asked(judge: Judge, tmp_path: Path) -> None:
     """0 whatever the outcome; with --exit-code 1 fail, 3 inconclusive, 4 not measured."""
     table(tmp_path / "bad.csv", observed())
