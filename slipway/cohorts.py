@@ -21,6 +21,7 @@ from slipway.inference import (
     Pair,
     Ratio,
     bound,
+    cut,
     trusted_units,
     wealth,
 )
@@ -140,16 +141,19 @@ def compare_cohorts(
             told.append(next_events(strata, border.slope, above=above) + math.log(part))
         return max(told, default=0.0)
 
-    need = math.log(1.0 / alpha)
+    def surely(border: Border, *, above: bool) -> bool:
+        return log_e(border, above=above) >= math.log(1.0 / alpha)
+
+    above, below = (surely(EVEN, above=side) for side in (True, False))
     figures = tuple(_figure(cohorts, baseline) for baseline in (True, False))
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=normal.interval(alpha) if trusted else None,
+        interval=cut(normal.interval(alpha) if trusted else None, 0.0, above=above, below=below),
         log_e=log_e(worse, above=lower),
-        worse=log_e(worse, above=lower) >= need,
-        no_worse=log_e(no_worse, above=not lower) >= need,
-        better=log_e(EVEN, above=not lower) >= need,
+        worse=surely(worse, above=lower),
+        no_worse=surely(no_worse, above=not lower),
+        better=below if lower else above,
         lacks=None if trusted or counts else normal.effective(alpha),
     )
 

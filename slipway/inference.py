@@ -38,6 +38,10 @@ COUNTED, COUNTED_IF_HIGHER = 0.9, 0.5
 """The part of a rate's alpha that goes to the test of counts, where that applies. Errors are rare,
 and counts say most of them; successes, for which higher is better, seldom are."""
 
+SHOWN = 0.1
+"""Of what the test of counts leaves of alpha, the part of stable's own rate, and that of the first
+values: they make an interval, and decide nothing. The rest is the normal test's."""
+
 RARE = 0.1
 """The part of units with an event up to which a ratio of such units is that of the rates."""
 
@@ -144,8 +148,8 @@ class CountTest:
     def interval(self, alpha: float) -> tuple[float, float]:
         """The difference: stable's rate times (the ratio less 1), with both at their ends."""
         s = self._stable
-        rest = alpha * (1.0 - self.part) / 2.0
-        low, high = bernoulli_interval(s.events, s.units, rest, s.units)
+        spare = alpha * _spare(self)
+        low, high = bernoulli_interval(s.events, s.units, spare, s.units)
         scale = self._rate / (s.events / s.units)  # from units with an event to events of requests
         ends = []
         for ratio, upper in zip(self.ratio(alpha), (False, True), strict=True):
@@ -299,16 +303,21 @@ def compare(
     lower = gate.lower_is_better
     s, c = (seen.arms[arm] for arm in (pair.baseline, pair.candidate))
     figures = (s.y / s.n + seen.centre, c.y / c.n + seen.centre)
+    interval = ratio = None
+    if intervals:
+        above, below = (_any(tests, EVEN, alpha, above=side) for side in (True, False))
+        interval = cut(_interval(seen, tests, pair, alpha), 0.0, above=above, below=below)
+        ratio = cut(_ratio(tests, alpha), 1.0, above=above, below=below)
     return Comparison(
         figures=figures,
         effect=figures[1] - figures[0],
-        interval=_interval(seen, tests, pair, alpha) if intervals else None,
+        interval=interval,
         log_e=_strongest(tests, worse, above=lower),
         worse=_any(tests, worse, alpha, above=lower),
         no_worse=_any(tests, no_worse, alpha, above=not lower),
         better=_any(tests, EVEN, alpha, above=not lower),
         lacks=None if tests else NormalTest(seen, pair, 1.0, trusted_units(gate)).effective(alpha),
-        ratio=_ratio(tests, alpha) if intervals else None,
+        ratio=ratio,
     )
 
 
@@ -321,7 +330,8 @@ def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
     bounded = seen.low is not None and seen.high is not None
     if gate.type == "rate" and gate.relative is not None:
         counted = COUNTED if gate.lower_is_better else COUNTED_IF_HIGHER
-        normal, count = NormalTest(seen, pair, 1.0 - counted), CountTest(seen, pair, counted)
+        count = CountTest(seen, pair, counted)
+        normal = NormalTest(seen, pair, 1.0 - counted - 2.0 * _spare(count))
         return [count, normal] if normal.trusted(alpha) else [count]
     normal = NormalTest(seen, pair, 0.5 if bounded else 1.0, trusted_units(gate))
     if normal.trusted(alpha):
@@ -329,18 +339,27 @@ def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
     return [FirstValueTest(seen, pair, 0.5)] if bounded else []
 
 
+def _spare(count: CountTest) -> float:
+    return SHOWN * (1.0 - count.part)
+
+
 def _interval(
     seen: Measured, tests: Sequence[Test], pair: Pair, alpha: float
 ) -> tuple[float, float] | None:
     """The confidence sequence of the difference, by the test that tells most of it.
 
-    A rate that is compared by counts has its interval from them where it can, at the same part
-    of alpha, so that interval and decision agree; stable's own rate, and what stands in for the
-    counts, have half of the rest each.
+    A rate that is compared by counts has its interval from them where it can, else from the tests
+    of values. Which of them it is depends on what was seen, so all their parts together, and those
+    of the decisions, are no more than alpha for each end.
     """
-    if tests and isinstance(tests[0], CountTest):
-        return _interval_of_counted(seen, tests[0], pair, alpha)
-    return tests[-1].interval(alpha) if tests else None
+    if not (tests and isinstance(count := tests[0], CountTest)):
+        return tests[-1].interval(alpha) if tests else None
+    if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
+        return ends
+    if len(tests) > 1:
+        return tests[1].interval(alpha)
+    bounded = seen.low is not None and seen.high is not None
+    return FirstValueTest(seen, pair, _spare(count)).interval(alpha) if bounded else None
 
 
 def _ratio(tests: Sequence[Test], alpha: float) -> tuple[float, float] | None:
@@ -349,17 +368,21 @@ def _ratio(tests: Sequence[Test], alpha: float) -> tuple[float, float] | None:
     return _closed(*tests[0].ratio(alpha))
 
 
-def _interval_of_counted(
-    seen: Measured, count: CountTest, pair: Pair, alpha: float
+def cut(
+    ends: tuple[float, float] | None, even: float, *, above: bool, below: bool
 ) -> tuple[float, float] | None:
-    if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
-        return ends
-    rest = (1.0 - count.part) / 2.0
-    normal = NormalTest(seen, pair, rest)
-    if normal.trusted(alpha):
-        return normal.interval(alpha)
-    bounded = seen.low is not None and seen.high is not None
-    return FirstValueTest(seen, pair, rest).interval(alpha) if bounded else None
+    """An interval without what a test has refuted: all below even, or all above it.
+
+    This costs no alpha: the tests have theirs already, and what refutes even refutes all beyond.
+    """
+    if ends is None:
+        return None
+    low, high = ends
+    if above:
+        low, high = max(low, even), max(high, even)
+    if below:
+        low, high = min(low, even), min(high, even)
+    return low, high
 
 
 def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
