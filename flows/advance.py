@@ -9,10 +9,11 @@ from functools import partial
 from prefect import flow, get_run_logger
 
 from slipway.controller import decide, how_it_ended, review_due, to_return
+from slipway.drafts import return_to, reviewed, take
 from slipway.errors import LedgerConflict, Refused
 from slipway.home import Home
 from slipway.release import short
-from slipway.rollout import ModelState, return_to, reviewed, take
+from slipway.rollout import ModelState
 from tasks.observe import lease_of, look_again, observe, renew
 from tasks.record import ledger, record, state_of
 from tasks.register import crown

@@ -6,10 +6,11 @@ import time
 
 from prefect import flow
 
+from slipway.drafts import take
 from slipway.home import Home
 from slipway.lifecycle import Event
 from slipway.release import short
-from slipway.rollout import Step, take
+from slipway.rollout import Step
 from tasks.open import require_held, who
 from tasks.record import record, state_of
 from tasks.register import crown

@@ -18,6 +18,7 @@ from slipway.inference import (
     COUNTED,
     COUNTED_IF_HIGHER,
     Comparison,
+    FirstValueTest,
     Pair,
     Ratio,
     bound,
@@ -34,6 +35,10 @@ Cohort = tuple[Measured, Pair]
 LEAST_UNITS = 10
 """Units that each arm must have in a cohort before its difference counts: of fewer, its variance
 is not known. Chance assigns them, so that leaving a cohort out says nothing of its outcomes."""
+
+
+STEPS = 14
+"""Halvings that bring an end of an interval to 1e-4 of a metric's range."""
 
 
 class _Cohort:
@@ -117,8 +122,43 @@ class PooledTest:
         return (gap - radius) / self._weight, (gap + radius) / self._weight
 
 
+class FirstValues:
+    """Exact: bets on the first measured value of each unit. Those of cohorts multiply.
+
+    Args:
+        cohorts: of a metric with bounds.
+        part: of alpha.
+    """
+
+    def __init__(self, cohorts: Sequence[Cohort], part: float) -> None:
+        self._tests = [FirstValueTest(seen, pair, 1.0) for seen, pair in cohorts]
+        self._range, self._part = cohorts[0][0].range, part
+
+    def log_e(self, border: Border, *, above: bool) -> float:
+        """Log e-value of the candidate being above (below) the border, weighted."""
+        told = [test.log_e(border, above=above) for test in self._tests]
+        return math.fsum(told) + math.log(self._part)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The confidence sequence of the difference, each end at alpha, weighted."""
+        need = math.log(1.0 / alpha)
+        ends = []
+        for sign in (-1.0, 1.0):  # the nearest differences that are refuted, to either side
+            inside, outside = -sign * self._range, sign * self._range
+            for _ in range(STEPS):
+                middle = (inside + outside) / 2
+                far = self.log_e(Border(1.0, middle), above=sign < 0.0) >= need
+                inside, outside = (inside, middle) if far else (middle, outside)
+            ends.append(outside)
+        return ends[0], ends[1]
+
+
 def compare_cohorts(
-    cohorts: Sequence[Cohort], gate: Gate, alpha: float, next_share: float = 1.0
+    cohorts: Sequence[Cohort],
+    gate: Gate,
+    alpha: float,
+    next_share: float = 1.0,
+    intervals: bool = True,
 ) -> Comparison:
     """Compare one metric of two arms over cohorts.
 
@@ -127,15 +167,20 @@ def compare_cohorts(
         gate: of type rate or mean.
         alpha: what this comparison may spend, at all looks together.
         next_share: what a budget is divided by.
+        intervals: whether to work out the interval, which no decision needs.
     """
     worse, no_worse = gate.borders(next_share)
     lower, counts = gate.lower_is_better, gate.type == "rate" and gate.relative is not None
-    part = (COUNTED if lower else COUNTED_IF_HIGHER) if counts else 0.0
+    bounded = not counts and all(seen.range < math.inf for seen, _ in cohorts)
+    part = (COUNTED if lower else COUNTED_IF_HIGHER) if counts else 0.5 if bounded else 0.0
     normal = PooledTest([c for c in cohorts if _large(*c)], 1.0 - part, trusted_units(gate))
     trusted = normal.trusted(alpha)
+    tests: list[PooledTest | FirstValues] = [normal] if trusted else []
+    if bounded and not trusted:
+        tests = [FirstValues(cohorts, part)]
 
     def log_e(border: Border, *, above: bool) -> float:
-        told = [normal.log_e(border, above=above)] if trusted else []
+        told = [test.log_e(border, above=above) for test in tests]
         if counts and border.shift == 0.0 and border.slope > 0.0:
             strata = tuple(_events(seen, pair) for seen, pair in cohorts)
             told.append(next_events(strata, border.slope, above=above) + math.log(part))
@@ -145,16 +190,17 @@ def compare_cohorts(
         return log_e(border, above=above) >= math.log(1.0 / alpha)
 
     above, below = (surely(EVEN, above=side) for side in (True, False))
+    interval = tests[0].interval(alpha) if tests and intervals else None
     figures = tuple(_figure(cohorts, baseline) for baseline in (True, False))
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=cut(normal.interval(alpha) if trusted else None, 0.0, above=above, below=below),
+        interval=cut(interval, 0.0, above=above, below=below),
         log_e=log_e(worse, above=lower),
         worse=surely(worse, above=lower),
         no_worse=surely(no_worse, above=not lower),
         better=below if lower else above,
-        lacks=None if trusted or counts else normal.effective(alpha),
+        lacks=None if tests or counts else normal.effective(alpha),
     )
 
 

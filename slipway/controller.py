@@ -154,7 +154,7 @@ def how_it_ended(entries: Sequence[Entry], release: str) -> Entry:
         entries: oldest first; of a model of whose open rollout the release is no part.
     """
     own = next(e for e in reversed(entries) if e.body["release"] == release)
-    if own.event not in (Event.OPENED, Event.STARTED, Event.JOINED, Event.HELD):
+    if own.event in ENDINGS:
         return own
     return next((e for e in entries[own.seq :] if e.event in ENDINGS), own)
 

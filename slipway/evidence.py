@@ -76,6 +76,11 @@ class Measured:
     centre: float = 0.0
     requests: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def range(self) -> float:
+        """How far its values may lie apart; infinite where they have no bounds."""
+        return math.inf if self.low is None or self.high is None else self.high - self.low
+
 
 @dataclass(frozen=True, slots=True)
 class Tails:

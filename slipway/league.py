@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from statistics import NormalDist
@@ -22,11 +22,16 @@ from typing import Any
 from slipway.errors import UsageError
 from slipway.evidence import Evidence
 from slipway.gates import Gate, Gates
+from slipway.slices import spread
 from slipway.verdict import STABLE, Finding, GateResult, Outcome, Verdict, judge
 
 HALF_WIDTH = 3.0
 """About how many standard errors an interval reaches to either side, where ``next_shares`` needs
 to know how sure a figure is. A wrong one makes shares follow the figures faster or slower."""
+
+GRAIN = 0.05
+"""Chances are told in steps of this, so that shares change seldom: every change begins a new
+cohort."""
 
 POINTS = 100
 """How finely ``next_shares`` works out chances."""
@@ -85,21 +90,29 @@ class LeagueVerdict(Verdict):
     Args:
         release: the member's.
         standings: all of them, as plain values, each with its ``release``.
+        chances: each member's chance of being the best, where shares follow it.
     """
 
     release: str = ""
     standings: tuple[Mapping[str, Any], ...] = ()
+    chances: Mapping[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values, for the ledger."""
-        return {**Verdict.record(self), "standings": [dict(s) for s in self.standings]}
+        told = {"chances": dict(self.chances)} if self.chances else {}
+        return {**Verdict.record(self), "standings": [dict(s) for s in self.standings], **told}
 
 
-def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> LeagueVerdict:
+def conclude(
+    standings: Sequence[Standing],
+    releases: Mapping[str, str],
+    chances: Mapping[str, float] | None = None,
+) -> LeagueVerdict:
     """One verdict from the standings: first who is out, then who wins, else who is ahead.
 
     Args:
         releases: each member's.
+        chances: see ``LeagueVerdict``.
     """
     out = [s for s in standings if s.place is Place.OUT]
     of = out[0] if out else standings[0]
@@ -112,6 +125,7 @@ def conclude(standings: Sequence[Standing], releases: Mapping[str, str]) -> Leag
         said.units,
         release=releases[of.member],
         standings=tuple({**s.record(), "release": releases[s.member]} for s in standings),
+        chances=chances or {},
     )
 
 
@@ -235,7 +249,7 @@ def _inside(
 
 
 def next_shares(
-    standings: Sequence[Standing], gates: Gates, total: float, floor: float, grain: float = 0.05
+    standings: Sequence[Standing], gates: Gates, total: float, floor: float
 ) -> dict[str, float]:
     """Shares of users by each member's chance of being the best, as its figures tell it.
 
@@ -243,8 +257,6 @@ def next_shares(
         standings: as ``stand`` gives them; those that are out get nothing.
         total: what members have together; stable has the rest.
         floor: what each gets at least, while it is in.
-        grain: chances are rounded to steps of this, so that shares change seldom: every change
-            begins a new cohort.
 
     Raises:
         UsageError: the floors add up to more than the total.
@@ -252,27 +264,34 @@ def next_shares(
     Source: Thompson, "On the likelihood that one unknown probability exceeds another", 1933: with
     the chance itself, in place of a draw by it.
     """
-    inside = [s for s in standings if s.place is not Place.OUT]
-    if not inside:
+    inside = [s.member for s in standings if s.place is not Place.OUT]
+    parts = chances(standings, gates) or dict.fromkeys(inside, 0.0)
+    return spread(parts, total, floor) if inside else {}
+
+
+def chances(standings: Sequence[Standing], gates: Gates) -> dict[str, float]:
+    """Each member's chance of being the best, as its figures tell it, in steps of ``GRAIN``.
+
+    Args:
+        standings: as ``stand`` gives them; those that are out have none.
+
+    Returns:
+        Nothing while one of them has no interval: nothing is known of it yet.
+
+    Source: as ``next_shares``.
+    """
+    inside, goal = [s for s in standings if s.place is not Place.OUT], goal_of(gates)
+    found = [_result(goal, s) for s in inside]
+    if any(g.interval is None for g in found):
         return {}
-    if floor * len(inside) > total + 1e-9:
-        raise UsageError(
-            f"{len(inside)} members at a floor of {floor:g} need more than the {total:g} they share"
-        )
-    goal = goal_of(gates)
-    steps = [round(c / grain) for c in _chances([_result(goal, s) for s in inside], goal)]
-    steps = steps if any(steps) else [1] * len(inside)
-    free = (total - floor * len(inside)) / sum(steps)
-    return {s.member: floor + free * n for s, n in zip(inside, steps, strict=True)}
+    told = zip(inside, _chances(found, goal), strict=True)
+    return {s.member: round(chance / GRAIN) * GRAIN for s, chance in told}
 
 
 def _chances(found: Sequence[GateResult], goal: Gate) -> list[float]:
-    """Each one's chance of being the best, its figure being normal about what was seen.
-
-    All are alike while one of them has no interval: nothing is known of it yet.
-    """
-    if any(g.interval is None for g in found) or len(found) < 2:
-        return [1.0 / len(found)] * len(found)
+    """Each one's chance of being the best, its figure being normal about what was seen."""
+    if len(found) < 2:
+        return [1.0] * len(found)
     sign = -1.0 if goal.lower_is_better else 1.0
     errors = [(g.interval[1] - g.interval[0]) / (2 * HALF_WIDTH) for g in found if g.interval]
     laws = [

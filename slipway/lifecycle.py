@@ -30,6 +30,7 @@ class Event(StrEnum):
     JOINED = "joined"
     ELIMINATED = "eliminated"
     ADVANCED = "advanced"
+    SHIFTED = "shifted"
     HELD = "held"
     RESUMED = "resumed"
     EXPIRED = "expired"
@@ -60,6 +61,7 @@ TABLE: Final[dict[State, dict[Event, State]]] = {
     },
     State.LIVE: {
         Event.ADVANCED: State.LIVE,
+        Event.SHIFTED: State.LIVE,
         Event.JOINED: State.LIVE,
         Event.ELIMINATED: State.LIVE,
         Event.HELD: State.HELD,

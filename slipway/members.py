@@ -2,18 +2,20 @@
 
 All have the same weight, and keep it. A member that joins takes users from every other arm alike,
 and one that is eliminated leaves its users to them, so that no unit ever moves between two arms
-that stay: what was seen of them goes on counting, as if nothing had happened.
+that stay: what was seen of them goes on counting, as if nothing had happened. But where shares
+follow what was seen, members share what they have together by parts of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slipway.errors import RolloutError
 from slipway.lifecycle import Event
 from slipway.release import short
 from slipway.routing import STABLE, Arm, RouteTable
+from slipway.slices import slice_of, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +72,32 @@ def seen_on(members: Sequence[Member], route: RouteTable) -> tuple[Member, ...]:
     )
 
 
-def table_of(stable: str, members: Sequence[Member], portion: float) -> tuple[Arm, ...]:
+def table_of(
+    stable: str,
+    members: Sequence[Member],
+    portion: float,
+    floor: float | None = None,
+    parts: Mapping[str, float] | None = None,
+) -> tuple[Arm, ...]:
     """The arms of a route table.
 
     Args:
         stable: its release.
-        portion: the share that a single member has; of several, each has less, in such a way
-            that stable goes on having as many times the users of each.
+        portion: the share that a single member has.
+        floor: the least share of each, where shares follow what was seen; else all are alike.
+        parts: by arm, of what members have together above their floors (``slices.spread``). One
+            that has none, a newcomer say, has the floor.
     """
-    weight = portion / (1.0 - portion)
-    inside = sum(not m.out for m in members)
-    share = weight / (1.0 + inside * weight)
-    each = [Arm(m.arm, m.release, 0.0 if m.out else share, leased=not m.out) for m in members]
-    return (Arm(STABLE, stable, 1.0 - inside * share), *each)
+    inside = [m.arm for m in members if not m.out]
+    share = slice_of(portion, len(inside))
+    shares = dict.fromkeys(inside, share)
+    if floor is not None and inside:
+        told = {arm: (parts or {}).get(arm, 0.0) for arm in inside}
+        shares = spread(told, share * len(inside), floor)
+    each = [Arm(m.arm, m.release, shares.get(m.arm, 0.0), leased=not m.out) for m in members]
+    return (Arm(STABLE, stable, 1.0 - share * len(inside)), *each)
+
+
+def parts_of(route: RouteTable, floor: float) -> dict[str, float]:
+    """By arm, what each member has above its floor in a route."""
+    return {a.name: max(a.share - floor, 0.0) for a in route.arms[1:]}

@@ -27,8 +27,9 @@ class Plan:
             contradicted promotion is undone (``return``) or only told (``alert``). Empty: never.
         window: ``{releases, days}``: which earlier releases may be returned to without a ramp.
         runtime: where and how it runs, as ``terms.Terms`` records it.
-        league: ``{most}``: how many members the league that this opens may have, from first to
-            last. Empty: it is none.
+        league: ``{most, floor, shift_seconds}``: how many members the league that this opens may
+            have, from first to last; the least share of each where shares follow what was seen
+            (None: all are alike), and how long they stay at least. Empty: it is none.
     """
 
     strategy: str

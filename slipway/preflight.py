@@ -71,7 +71,7 @@ def _fit(declared: Spec, gates: Gates, pack: Pack) -> None:
         )
     _require_rows(declared)
     if declared.rollout.competes:
-        _fit_league(gates, where)
+        _fit_league(gates, declared.rollout.league.floor is not None, where)
     if declared.rollout.review.after:
         try:
             labelled(gates, declared.rollout.review.after)
@@ -125,16 +125,29 @@ def _fit_both(gates: Gates, where: str) -> None:
             )
 
 
-def _fit_league(gates: Gates, where: str) -> None:
+def _fit_league(gates: Gates, follows: bool, where: str) -> None:
     """Refuse gates by which members cannot compete.
 
+    Args:
+        follows: whether shares follow what was seen, so that cohorts are compared.
+
     Raises:
-        ExpectationError: there is no goal, or more than one.
+        ExpectationError: there is no goal, or more than one; or a gate is not compared over
+            cohorts.
     """
     try:
         goal_of(gates)
     except UsageError as error:
         raise ExpectationError(error.what, where=where, do=error.do) from error
+    alone = [g.name for g in gates.gates if g.type == "quantile" or g.limit is not None]
+    if follows and alone:
+        raise ExpectationError(
+            f"with 'rollout.league.floor' units are compared cohort by cohort, which these gates "
+            f"cannot be: {', '.join(alone)}",
+            where=where,
+            do="give them a margin in place of a limit, and limit the rate of what is slow (the "
+            "metric 'slow') in place of a quantile; or leave the floor out",
+        )
 
 
 def _require_image(declared: Spec) -> None:

@@ -16,15 +16,16 @@ what would have happened, so a plan, a strategy or a story of failures is tried 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from slipway.controller import decide, leased, review_due, to_return
+from slipway.drafts import open_rollout, return_to, reviewed, take
 from slipway.joining import joining
 from slipway.ledger import GENESIS, Draft, Entry, head
 from slipway.lifecycle import Event
 from slipway.plan import Plan
 from slipway.review import Review
-from slipway.rollout import ModelState, Step, fold, open_rollout, return_to, reviewed, take
+from slipway.rollout import ModelState, Step, fold
 from slipway.terms import Terms
 from slipway.testing import ManualClock, MemoryLedger, verdict
 
@@ -68,6 +69,7 @@ class Rehearsal:
         *,
         next_share: float = 1.0,
         release: str = "",
+        chances: Mapping[str, float] | None = None,
         broken: str = "",
         killed: str = "",
         meanwhile: Act | None = None,
@@ -77,6 +79,7 @@ class Rehearsal:
         Args:
             next_share: the share that it was judged for, where the plan says ``auto``.
             release: the member of a league that it is on.
+            chances: of a league whose shares follow what was seen, by arm.
             broken: the release that does not run.
             killed: ``before entry`` or ``before renewal``: its process ended there.
             meanwhile: what another writer does between the tick's reading and its writing.
@@ -87,7 +90,7 @@ class Rehearsal:
         state, now = self.state, self.clock()
         if state.rollout is None:
             return None
-        said_by_judge = verdict(outcome, next_share=next_share, release=release)
+        said_by_judge = verdict(outcome, next_share=next_share, release=release, chances=chances)
         lease, why = self.ledger.lease(MODEL), "it ended" if broken else ""
         chosen, said = decide(state, lease, lambda: said_by_judge, now, why, broken)
         if meanwhile:

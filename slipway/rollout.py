@@ -1,8 +1,7 @@
-"""A model's state, folded from its ledger, and the drafts that change it.
+"""A model's state, folded from its ledger.
 
 Nothing here is stored: ``fold`` reads the entries and says what is live, what is being launched
-and what may be done. Every change of traffic is one draft, carrying the whole route table after
-it, so appending that one entry *is* the change.
+and what may be done.
 """
 
 from __future__ import annotations
@@ -12,21 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slipway.errors import RolloutError
-from slipway.ledger import Draft, Entry
+from slipway.ledger import Entry
 from slipway.lifecycle import Event, State, step
-from slipway.members import MEMBERSHIP, Member, after, require_place, seen_on, table_of
+from slipway.members import MEMBERSHIP, Member, after, seen_on
 from slipway.plan import Plan
 from slipway.release import short
-from slipway.review import Review
-from slipway.routing import CANDIDATE, SHADOW, STABLE, Arm, RouteTable
+from slipway.routing import RouteTable
 from slipway.terms import Terms
 from slipway.verdict import Verdict
 
 NO_BASELINE = "no baseline"
 FIRST_TRY = 0.95
 """The part of a step's alpha for its first try."""
-ANEW = "a new rollout of that release: 'slipway release' with the same inputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,7 @@ class Step:
         release: whose, where a rollout has several; empty for the rollout's own.
         happened_at: when it happened, where that was before it is recorded: gateways end a lease
             by themselves, and the judge may come back much later.
+        parts: of what a league's members have together, by arm, for ``shifted``.
     """
 
     event: Event | None
@@ -47,6 +44,7 @@ class Step:
     share: float = 0.0
     happened_at: float | None = None
     release: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,8 @@ class Rollout:
             that it judged.
         restarts: how often the share's evidence was begun anew, after a lapse or a hold.
         members: of a league, all that ever joined it; their share is that of all together.
-        routes: the numbers of the routes under which members had users.
+        routes: those under which members had users, oldest first.
+        routed_at: when the last of them came to be.
     """
 
     id: str
@@ -81,7 +80,8 @@ class Rollout:
     said: tuple[Mapping[str, Any], int] | None = None
     restarts: int = 0
     members: tuple[Member, ...] = ()
-    routes: tuple[int, ...] = ()
+    routes: tuple[RouteTable, ...] = ()
+    routed_at: float = 0.0
 
     @property
     def releases(self) -> tuple[str, ...]:
@@ -236,11 +236,12 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         # The end of another member is no person's word on the one that is held.
         target = State.HELD if rollout.held and target is State.LIVE else target
     elif target is State.IDLE:
-        closed = rollout if entry.event is not Event.SUPERSEDED else None
+        closed = _closed(rollout, entry)
         rollout = None
     if rollout and rollout.members and body.get("route") and route and "share" in body:
-        members, routes = seen_on(rollout.members, route), (*rollout.routes, route.number)
-        rollout = replace(rollout, share=body["share"], members=members, routes=routes)
+        members, routes = seen_on(rollout.members, route), (*rollout.routes, route)
+        served = {"share": body["share"], "members": members, "routes": routes}
+        rollout = replace(rollout, routed_at=entry.at, **served)
     stable = route.stable.release if route else state.stable
     past, left = state.past, state.left
     if stable != state.stable:
@@ -254,223 +255,23 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     )
 
 
+def _closed(rollout: Rollout | None, entry: Entry) -> Rollout | None:
+    """A rollout that was closed by a decision; of a league, with the member that it was on."""
+    if rollout is None or entry.event is Event.SUPERSEDED:
+        return None
+    return replace(rollout, release=entry.body["release"])
+
+
 def _with(rollout: Rollout, entry: Entry) -> Rollout:
     """A league with one more member, or one less. One that joins starts its time afresh."""
     members = after(rollout.members, entry.event, entry.body["release"])
     if entry.event is Event.JOINED:
         return replace(rollout, members=members, since=entry.at)
     held = rollout.held and entry.body["release"] != rollout.release
-    left = replace(rollout, members=members, held=held)
+    left = replace(rollout, members=members, held=held, said=None)  # which closed nothing
     return left if rollout.release in left.releases else replace(left, release=left.releases[0])
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:
     """What was true at a moment: the fold of the entries up to it."""
     return fold(model, (e for e in entries if e.at <= at))
-
-
-def _require(state: ModelState) -> Rollout:
-    if state.rollout is None:
-        raise RolloutError(
-            f"no rollout of {state.model} is open",
-            do=f"open one with 'slipway release', or see 'slipway history {state.model}'",
-        )
-    return state.rollout
-
-
-def _draft(
-    state: ModelState, event: Event, now: float, actor: str, reason: str, **body: Any
-) -> Draft:
-    """A draft that the lifecycle allows and that says why, never earlier than the entry before.
-
-    Raises:
-        RolloutError: the event cannot happen now, or there is no reason for it.
-    """
-    if not reason.strip():
-        raise RolloutError(
-            f"no reason is given for '{event}'",
-            where=state.model,
-            do="say why, in one sentence: the ledger keeps it for whoever asks later",
-        )
-    step(state.state, event)
-    at = max(now, state.last.at) if state.last else now
-    body["way_back"] = _way_back(state, event, body.get("release", ""))
-    return Draft(state.model, round(at, 3), event, actor, reason, body)
-
-
-def _way_back(state: ModelState, event: Event, release: str) -> dict[str, Any]:
-    """What undoes an event, as a command that works; what users were taken from is earned anew."""
-    if event is Event.ELIMINATED:
-        return {"release": release, "command": "", "note": ANEW}
-    if event in (Event.ROLLED_BACK, Event.SUPERSEDED, Event.RETURNED):
-        left = state.rollout.release if state.rollout else state.stable
-        return {"release": left, "command": "", "note": ANEW}
-    if event is Event.REVIEWED:
-        return {"release": "", "command": "", "note": "it moved no traffic"}
-    if not state.stable:
-        return {"release": "", "command": "", "note": NO_BASELINE}
-    command = f"slipway rollback {state.model} --to {short(state.stable)} --reason WHY"
-    return {"release": state.stable, "command": command}
-
-
-def _route(
-    state: ModelState, salt: str, arms: tuple[Arm, ...], serving: Mapping[str, Any], lease: float
-) -> dict[str, Any]:
-    number = state.route.number + 1 if state.route else 1
-    return RouteTable(state.model, number, salt, arms, lease, serving).record()
-
-
-def open_rollout(
-    state: ModelState, release: str, plan: Plan, *, now: float, actor: str, reason: str
-) -> Draft:
-    """Record that a launch begins. No traffic moves yet."""
-    baseline = state.stable or NO_BASELINE
-    return _draft(
-        state,
-        Event.OPENED,
-        now,
-        actor,
-        reason,
-        release=release,
-        baseline=baseline,
-        plan=plan.record(),
-    )
-
-
-def take(
-    state: ModelState,
-    chosen: Step,
-    *,
-    now: float,
-    actor: str,
-    verdict: Verdict | None = None,
-    terms: Terms | None = None,
-) -> Draft:
-    """Turn a strategy's step into the entry that makes it so.
-
-    Args:
-        terms: of the release that joins a league.
-
-    Raises:
-        RolloutError: no rollout is open, or the lifecycle does not allow the event now, or the
-            league has no place for that release.
-    """
-    rollout = _require(state)
-    if chosen.event is None:
-        raise RolloutError("waiting is not an entry", where=state.model)
-    release = chosen.release or rollout.release
-    body: dict[str, Any] = {"release": release, "rollout": rollout.id}
-    if chosen.event is Event.JOINED:
-        require_place(rollout.members, release, rollout.plan.league.get("most", 0), state.model)
-    if terms is not None:
-        body["runtime"] = terms.record()
-    if verdict is not None:
-        body["verdict"] = verdict.record()
-    if state.route:
-        body["before"] = state.route.record()
-    if chosen.happened_at is not None:
-        body["happened_at"] = round(chosen.happened_at, 3)
-    moved = _moved(state, rollout, chosen)
-    return _draft(state, chosen.event, now, actor, chosen.reason, **body, **moved)
-
-
-def _moved(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
-    """The route and step after an event; empty where traffic stays as it is."""
-    plan = rollout.plan
-    if chosen.event in (*MEMBERSHIP, Event.STARTED, Event.ADVANCED, Event.RESUMED):
-        if chosen.event is Event.RESUMED and state.state is State.HELD:
-            return {"step": rollout.step, "share": rollout.share}
-        return (_among if rollout.members else _stepped)(state, rollout, chosen)
-    if chosen.event is Event.PROMOTED:
-        everyone = (Arm(STABLE, chosen.release or rollout.release, 1.0),)
-        return {"route": _route(state, rollout.id, everyone, plan.serving, plan.lease_seconds)}
-    before = rollout.before
-    if chosen.event is Event.HELD or before is None or state.route == before:
-        return {}
-    # Back to what was served before, and to how it was served.
-    return {"route": _route(state, rollout.id, before.arms, before.policy, before.lease_seconds)}
-
-
-def _stepped(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
-    """The route that gives the one candidate its next share."""
-    plan = rollout.plan
-    index = rollout.step if chosen.event is Event.RESUMED else rollout.step + 1
-    mirrors = replace(rollout, step=index).mirrors
-    users = 0.0 if mirrors else chosen.share
-    stable = Arm(STABLE, rollout.stable, 1.0 - users)
-    place = SHADOW if mirrors else CANDIDATE
-    arms = (stable, Arm(place, rollout.release, chosen.share, leased=True))
-    route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
-    return {"step": index, "share": chosen.share, "route": route}
-
-
-def _among(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
-    """The route that gives a league's members their users.
-
-    None before there are any, and none by joining: the judge's next tick advances to the newcomer.
-    """
-    plan, members = rollout.plan, rollout.members
-    if chosen.event in MEMBERSHIP:
-        if chosen.event is Event.JOINED or state.state not in (State.LIVE, State.HELD):
-            return {}
-        members = after(members, chosen.event, chosen.release)
-    arms = table_of(rollout.stable, members, plan.steps[0]["share"])
-    route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
-    return {"step": 0, "share": 1.0 - arms[0].share, "route": route}
-
-
-def return_to(state: ModelState, release: str, *, now: float, actor: str, reason: str) -> Draft:
-    """Give everyone an earlier stable release again, in one step.
-
-    Raises:
-        RolloutError: a rollout is open (roll it back instead), or the release was never stable, or
-            is beyond the rollback window: it must be launched again.
-    """
-    allowed = state.may_return_to(now)
-    if release not in allowed:
-        known = ", ".join(map(short, allowed)) or "none"
-        beyond = release in state.past
-        told = "is beyond the rollback window" if beyond else "is no earlier stable release"
-        raise RolloutError(
-            f"{short(release)} {told} of {state.model}",
-            do=f"releases that may be returned to: {known}",
-        )
-    assert state.route is not None
-    arms = (Arm(STABLE, release, 1.0),)
-    route = _route(state, state.route.salt, arms, state.route.policy, state.route.lease_seconds)
-    before = state.route.record()
-    return _draft(
-        state, Event.RETURNED, now, actor, reason, release=release, before=before, route=route
-    )
-
-
-def reviewed(state: ModelState, found: Review, *, now: float, actor: str) -> Draft:
-    """Record what later labels say of the decision that closed the last rollout.
-
-    Raises:
-        RolloutError: the last entry closed no rollout, so there is none to review.
-    """
-    closed = state.closed
-    if closed is None or state.last is None:
-        raise RolloutError("there is no closed decision to review", where=state.model)
-    return _draft(
-        state,
-        Event.REVIEWED,
-        now,
-        actor,
-        found.reason,
-        release=closed.release,
-        rollout=closed.id,
-        of=state.last.hash,
-        stands=found.stands,
-        returns=_returns(state, closed, found),
-        verdict=found.verdict.record(),
-    )
-
-
-def _returns(state: ModelState, closed: Rollout, found: Review) -> str:
-    """The release that a contradicted promotion gives back, where its plan says so; or nothing."""
-    undone = (
-        found.stands is False and state.stable == closed.release and closed.stable in state.past
-    )
-    return closed.stable if undone and closed.plan.review["then"] == "return" else ""

@@ -6,47 +6,30 @@ Every fault is reported at once, each with its path, what was found and what is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from slipway.errors import SpecError
+from slipway.launch import RolloutPlan
+from slipway.part import REFERENCE, Part, Seconds, known_or_reference, refuse
 from slipway.release import Column
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
-REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 REPOSITORY = r"^$|^(localhost|[A-Za-z0-9-]+([.:][A-Za-z0-9.:-]+)+)(/[a-z0-9._-]+)+$"
 SOURCES = ("csv", "parquet")
-STRATEGIES = ("blue_green", "canary", "league", "shadow")
 RUNTIMES = ("auto", "process", "docker", "swarm", "kubernetes")
 
-Seconds = Annotated[float, Field(gt=0)]
 Moment = date | datetime | None
-
-
-class Part(BaseModel):
-    """A section: frozen, and an unknown key is a fault."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _refuse(faults: Iterable[str]) -> None:
-    """Tell all the faults that only show between a section's keys as one."""
-    told = "; ".join(faults)
-    if told:
-        raise ValueError(told)
 
 
 class Feature(Part):
@@ -71,20 +54,11 @@ class Range(Part):
         return self
 
 
-def _known_or_reference(value: str, known: Iterable[str]) -> str:
-    import re
-
-    names = sorted(known)
-    if value in names or re.match(REFERENCE, value):
-        return value
-    raise ValueError(f"allowed: {', '.join(names)}, or your own as 'module:name'")
-
-
 class Data(Part):
     """Where the training data comes from and what its columns are."""
 
     source: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     target: str
     features: tuple[Feature, ...] = Field(min_length=1)
     time: str = ""
@@ -96,7 +70,7 @@ class Data(Part):
     @field_validator("source")
     @classmethod
     def _source(cls, value: str) -> str:
-        return _known_or_reference(value, SOURCES)
+        return known_or_reference(value, SOURCES)
 
     @model_validator(mode="after")
     def _columns(self) -> Data:
@@ -105,7 +79,7 @@ class Data(Part):
         faults = [f"features named twice: {', '.join(twice)}"] if twice else []
         if self.target in names:
             faults.append(f"the target '{self.target}' is also a feature (allowed: only one)")
-        _refuse(faults)
+        refuse(faults)
         return self
 
 
@@ -113,165 +87,11 @@ class Trainer(Part):
     """The team's own training function, run in a child process."""
 
     use: str = Field(pattern=REFERENCE)
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     timeout: Seconds = 600.0
     trusted: tuple[str, ...] = ()
     python: str = ""
-
-
-class RolloutStep(Part):
-    """One share of the traffic, and the least and most time it is given."""
-
-    share: float = Field(gt=0, lt=1)
-    min_seconds: float = Field(default=60.0, ge=0)
-    max_seconds: Seconds = 86_400.0
-
-    @model_validator(mode="after")
-    def _times(self) -> RolloutStep:
-        if self.min_seconds > self.max_seconds:
-            raise ValueError(
-                f"min_seconds {self.min_seconds:g} is over max_seconds {self.max_seconds:g}: "
-                "the step would end before it may pass"
-            )
-        return self
-
-
-class AutoSteps(Part):
-    """The first share of ``steps: auto``, and the least and most time that each share is given."""
-
-    first: float = Field(default=0.01, gt=0, le=0.5)
-    min_seconds: float = Field(default=60.0, ge=0)
-    max_seconds: Seconds = 86_400.0
-
-
-class Bake(Part):
-    """With ``blue_green``: the least and most time that everyone has the candidate on trial."""
-
-    min_seconds: float = Field(default=600.0, ge=0)
-    max_seconds: Seconds = 86_400.0
-
-
-class Mirrored(Part):
-    """With ``shadow``: the share of units whose requests are copied, and for how long."""
-
-    share: float = Field(default=1.0, gt=0, le=1)
-    min_seconds: float = Field(default=600.0, ge=0)
-    max_seconds: Seconds = 86_400.0
-
-
-class League(RolloutStep):
-    """With ``league``: the share that one member has, how many there may be, and for how long."""
-
-    share: float = Field(default=0.1, gt=0, le=0.5)
-    most: int = Field(default=4, ge=2, le=16)
-    min_seconds: float = Field(default=600.0, ge=0)
-    max_seconds: Seconds = 604_800.0
-
-
-class ReviewLater(Part):
-    """When a closed decision is held against labels that came late, and what then."""
-
-    after: Seconds | None = None
-    then: Literal["alert", "return"] = "alert"
-
-
-class Window(Part):
-    """Which earlier releases may be returned to without a ramp; the newest always may."""
-
-    releases: Annotated[int, Field(ge=1)] | None = None
-    days: Annotated[float, Field(gt=0)] | None = None
-
-
-class AutoStep(RolloutStep):
-    """The one step that ``steps: auto`` stands for; those after it follow the evidence."""
-
-
-class RolloutPlan(Part):
-    """How a release is launched."""
-
-    strategy: str = "canary"
-    auto: AutoSteps = AutoSteps()
-    bake: Bake = Bake()
-    shadow: Mirrored = Mirrored()
-    shadow_first: bool = False
-    league: League = League()
-    steps: tuple[RolloutStep, ...] = Field(
-        default=tuple(RolloutStep(share=s) for s in (0.01, 0.05, 0.25, 0.5)), min_length=1
-    )
-    approval: bool = False
-    review: ReviewLater = ReviewLater()
-    window: Window = Window()
-    lease_seconds: float = Field(default=60.0, ge=1)
-    tick_seconds: float = Field(default=10.0, ge=0.1)
-
-    @property
-    def shares(self) -> tuple[dict[str, float], ...]:
-        """The planned steps: ``{share, min_seconds, max_seconds}``; ``mirror`` where it copies."""
-        if self.mirrors:
-            return (self.shadow.model_dump(),)
-        if self.competes:
-            return (self.league.model_dump(exclude={"most"}),)
-        users = tuple(step.model_dump() for step in self.steps)
-        if self.strategy == "blue_green":
-            users = ({"share": 1.0, **self.bake.model_dump()},)
-        first = {**self.shadow.model_dump(), "mirror": True}
-        return (first, *users) if self.shadow_first else users
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether shares are of copied requests, whose answers no user gets."""
-        return self.strategy == "shadow"
-
-    @property
-    def competes(self) -> bool:
-        """Whether releases that are made meanwhile join, and compete."""
-        return self.strategy == "league"
-
-    @property
-    def climbs(self) -> bool:
-        """Whether each next share is the largest that the evidence supports."""
-        return isinstance(self.steps[0], AutoStep)
-
-    @field_validator("steps", mode="before")
-    @classmethod
-    def _auto(cls, value: Any, info: ValidationInfo) -> Any:
-        auto = info.data.get("auto")
-        if isinstance(auto, AutoSteps) and isinstance(value, str):
-            if value != "auto":
-                raise ValueError("allowed: a list of steps, or the word auto")
-            times = auto.model_dump(exclude={"first"})
-            return (AutoStep(share=auto.first, **times),)
-        return value
-
-    @field_validator("strategy")
-    @classmethod
-    def _strategy(cls, value: str) -> str:
-        return _known_or_reference(value, STRATEGIES)
-
-    @model_validator(mode="after")
-    def _rising(self) -> RolloutPlan:
-        shares = [s.share for s in self.steps]
-        faults = []
-        if self.strategy == "blue_green" and "steps" in self.model_fields_set:
-            faults.append("blue_green switches everyone at once (allowed: bake, and no steps)")
-        if self.mirrors and "steps" in self.model_fields_set:
-            faults.append("a shadow gives its answers to nobody (allowed: shadow, and no steps)")
-        if self.competes and "steps" in self.model_fields_set:
-            faults.append("a league's members have equal shares (allowed: league, and no steps)")
-        if self.shadow_first and (self.mirrors or self.competes or self.climbs):
-            faults.append("shadow_first comes before planned steps, or blue_green (allowed: those)")
-        if self.competes and self.review.after:
-            faults.append("a league's decision is not reviewed (allowed: review with a canary)")
-        if shares != sorted(set(shares)):
-            faults.append(f"the shares {shares} do not rise (allowed: rising, below 1)")
-        if self.tick_seconds * 2 > self.lease_seconds:
-            faults.append(
-                f"tick_seconds {self.tick_seconds:g} is over half of lease_seconds "
-                f"{self.lease_seconds:g} (allowed: a lease must outlive a missed tick)"
-            )
-        _refuse(faults)
-        return self
 
 
 class LimitsChoice(Part):
@@ -291,12 +111,12 @@ class RuntimeChoice(Part):
     kind: str = "process"
     replicas: int = Field(default=1, ge=1, le=100)
     limits: LimitsChoice = LimitsChoice()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("kind")
     @classmethod
     def _kind(cls, value: str) -> str:
-        return _known_or_reference(value, RUNTIMES)
+        return known_or_reference(value, RUNTIMES)
 
     @model_validator(mode="after")
     def _held(self) -> RuntimeChoice:
@@ -353,7 +173,7 @@ class Spec(Part):
     expectations: str = ""
     bundle: BundleChoice = BundleChoice()
     rollout: RolloutPlan = RolloutPlan()
-    serving: dict[str, Any] = {}
+    serving: dict[str, Any] = Field(default_factory=dict)
     runtime: RuntimeChoice = RuntimeChoice()
     image: ImageChoice = ImageChoice()
     registry: Registry = Registry()

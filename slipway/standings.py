@@ -3,26 +3,80 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from slipway.errors import RolloutError
-from slipway.evidence import Evidence
+from slipway.evidence import Evidence, together
 from slipway.gates import Gates, parse
-from slipway.league import LeagueVerdict, conclude, stand
-from slipway.members import table_of
+from slipway.league import LeagueVerdict, chances, conclude, stand
 from slipway.metrics import measures
-from slipway.rollout import ModelState
-from slipway.routing import STABLE
+from slipway.rollout import ModelState, Rollout
+from slipway.routing import RouteTable
 from slipway.stores.evidence import LogEvidence
 from slipway.verdict import Verdict, judge
+
+
+class Seen:
+    """What the log says of any two arms of a league.
+
+    Where members are all alike, two arms are compared by the units that came under the first route
+    that served both, or later, and stayed in the arm that they came to. Where shares follow what
+    was seen, each route that served both begins a cohort, of the units that it was the first of
+    all to serve (``slipway.cohorts``).
+
+    Args:
+        log: the inference log's directory.
+        until: requests before it count.
+    """
+
+    def __init__(
+        self, log: str | os.PathLike[str], model: str, rollout: Rollout, gates: Gates, until: float
+    ) -> None:
+        self._log, self._model, self._rollout, self._until = log, model, rollout, until
+        self._measures = measures(gates)
+        self._since, self._cohort = cache(self._read_since), cache(self._read_cohort)
+
+    def of(self, *arms: str) -> Evidence:
+        """The evidence of two arms."""
+        both = [n for n, r in enumerate(self._rollout.routes) if _serves(r, arms)]
+        if self._rollout.plan.league.get("floor") is None:
+            return self._since(both[0])
+        return together([self._cohort(n) for n in both])
+
+    def _read_since(self, place: int) -> Evidence:
+        first, *later = self._rollout.routes[place:]
+        return self._source(self._rollout.routes[-1]).observe(
+            self._model,
+            first.number,
+            self._measures,
+            since=self._rollout.opened_at,
+            until=self._until,
+            going_on=[route.number for route in later],
+        )
+
+    def _read_cohort(self, place: int) -> Evidence:
+        route = self._rollout.routes[place]
+        return self._source(route).observe(
+            self._model,
+            route.number,
+            self._measures,
+            since=self._rollout.opened_at,
+            until=self._until,
+            newcomers_after=self._rollout.routes[0].number,
+        )
+
+    def _source(self, route: RouteTable) -> LogEvidence:
+        return LogEvidence(self._log, {arm.name: arm.share for arm in route.arms if arm.share})
+
+
+def _serves(route: RouteTable, arms: tuple[str, ...]) -> bool:
+    return all((arm := route.arm(name)) is not None and arm.share > 0.0 for name in arms)
 
 
 def standings(
     log: str | os.PathLike[str], state: ModelState, until: float, look: int = 1
 ) -> LeagueVerdict:
     """What an open league's evidence says, at any time.
-
-    Two arms are compared by the units that came under the first route that served both, or later,
-    and stayed in the arm that they came to.
 
     Args:
         log: the inference log's directory.
@@ -37,31 +91,15 @@ def standings(
         raise RolloutError(
             f"no league of {state.model} has users", do="see 'slipway status' for what is open"
         )
-    gates, slices = parse(rollout.plan.gates), rollout.plan.steps[0]["share"]
-    arms = table_of(rollout.stable, rollout.members, slices)
-    shares = {arm.name: arm.share for arm in arms if arm.share}
-    inside = {m.arm: m for m in rollout.members if not m.out}
-    kept: dict[int, Evidence] = {}
-
-    def seen_since(first: int) -> Evidence:
-        if first not in kept:
-            kept[first] = LogEvidence(log, shares).observe(
-                state.model,
-                first,
-                measures(gates),
-                since=rollout.opened_at,
-                until=until,
-                going_on=[number for number in rollout.routes if number > first],
-            )
-        return kept[first]
+    gates = parse(rollout.plan.gates)
+    # One that has joined has no users before the judge's next tick: it has no standing yet.
+    inside = {m.arm: m.release for m in rollout.members if m.since and not m.out}
+    seen = Seen(log, state.model, rollout, gates, until)
 
     def judge_pair(member: str, baseline: str, chosen: Gates, part: float) -> Verdict:
-        first = max(inside[arm].since for arm in (member, baseline) if arm != STABLE)
-        names = {"candidate": member, "baseline": baseline}
-        return judge(seen_since(first), chosen, part=part, look=look, **names)  # type: ignore[arg-type]
+        evidence = seen.of(member, baseline)
+        return judge(evidence, chosen, part=part, look=look, candidate=member, baseline=baseline)
 
-    most = rollout.plan.league["most"]
-    return conclude(
-        stand(list(inside), gates, judge_pair, most=most),
-        {arm: member.release for arm, member in inside.items()},
-    )
+    stood = stand(list(inside), gates, judge_pair, most=rollout.plan.league["most"])
+    follows = rollout.plan.league.get("floor") is not None
+    return conclude(stood, inside, chances(stood, gates) if follows else None)

@@ -320,15 +320,23 @@ def plan(
     return Plan(steps=ladder, **{**values, **changes})
 
 
-def verdict(outcome: str, reason: str = "", next_share: float = 1.0, release: str = "") -> Verdict:
+def verdict(
+    outcome: str,
+    reason: str = "",
+    next_share: float = 1.0,
+    release: str = "",
+    chances: Mapping[str, float] | None = None,
+) -> Verdict:
     """A verdict of ``pass``, ``fail``, ``inconclusive`` or ``not_measured``, without its gates.
 
     Args:
         release: the member of a league that it is on.
+        chances: each member's chance of being the best, by arm.
     """
     told = reason or f"the judge says {outcome}"
     if release:
-        return LeagueVerdict(Outcome(outcome), told, (), 1, (100, 100), release=release)
+        of = {"release": release, "chances": chances or {}}
+        return LeagueVerdict(Outcome(outcome), told, (), 1, (100, 100), **of)  # type: ignore[arg-type]
     return Verdict(Outcome(outcome), told, (), 1, (100, 100), next_share=next_share)
 
 

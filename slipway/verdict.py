@@ -375,7 +375,7 @@ def _compare(
         return compare(seen, gate, pair, alpha, next_share, intervals)
     arms = (pair.baseline, pair.candidate)
     told = [(m, replace(pair, share=_chance(shares, *arms))) for m, shares in seen.each]
-    return compare_cohorts(told, gate, alpha, next_share)
+    return compare_cohorts(told, gate, alpha, next_share, intervals)
 
 
 def _share(result: GateResult, gate: Gate, next_share: float) -> float:

@@ -11,8 +11,8 @@ from slipway.home import Home
 from slipway.metrics import measures, of_step
 from slipway.review import Review, labelled, review
 from slipway.rollout import ModelState
-from slipway.routing import CANDIDATE, SHADOW, Lease
-from slipway.standings import standings
+from slipway.routing import CANDIDATE, SHADOW, STABLE, Lease
+from slipway.standings import Seen, standings
 from slipway.stores.evidence import LogEvidence
 from slipway.verdict import Verdict, judge
 from tasks.record import ledger
@@ -59,6 +59,10 @@ def look_again(home: Home, state: ModelState, closed: Verdict, now: float) -> Re
     assert rollout.said is not None
     mirror = rollout.mirrors
     gates = labelled(of_step(parse(rollout.plan.gates), mirror), rollout.plan.review["after"])
+    if rollout.members:
+        arm = next(m.arm for m in rollout.members if m.release == rollout.release)
+        of_both = Seen(home.log, state.model, rollout, gates, now + CLOCK_SECONDS).of(arm, STABLE)
+        return review(closed, of_both, gates, candidate=arm)
     seen = LogEvidence(home.log, paired=mirror).observe(
         state.model,
         rollout.said[1],

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect import get_run_logger
 
+from slipway.drafts import open_rollout, take
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
@@ -17,7 +18,7 @@ from slipway.ledger import Draft
 from slipway.lifecycle import Event, State
 from slipway.plan import Plan
 from slipway.release import Bundle, Candidate, Release, Report, short
-from slipway.rollout import NO_BASELINE, ModelState, Step, open_rollout, take
+from slipway.rollout import NO_BASELINE, ModelState, Step
 from slipway.spec import Spec
 from slipway.terms import Terms
 from tasks.probe import probe
@@ -214,5 +215,5 @@ def plan(spec: Spec, pack: Pack, terms: Terms) -> Plan:
         window=spec.rollout.window.model_dump(),
         review=spec.rollout.review.model_dump() if spec.rollout.review.after else {},
         runtime=terms.record(),
-        league={"most": spec.rollout.league.most} if spec.rollout.competes else {},
+        league=spec.rollout.league.rules if spec.rollout.competes else {},
     )

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from slipway.container import ENGINE_SECONDS, INSTEAD
 from slipway.daemon import LOOK_SECONDS, Daemon, answers
+from slipway.drafts import return_to, take
 from slipway.engine import connected
 from slipway.errors import LedgerError, RolloutError, RuntimeFailure
 from slipway.health import GATEWAY_SILENT_SECONDS
@@ -22,7 +23,7 @@ from slipway.ledger import Draft
 from slipway.lifecycle import Event
 from slipway.ports import Runtime
 from slipway.release import Release, short
-from slipway.rollout import ModelState, Step, return_to, take
+from slipway.rollout import ModelState, Step
 from slipway.runtimes import in_use, resolve
 from slipway.spec import RuntimeChoice
 from slipway.stores.sql_ledger import SqlLedger

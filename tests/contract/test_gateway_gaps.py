@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from slipway.daemon import Daemon
+from slipway.drafts import open_rollout, take
 from slipway.ledger import head
 from slipway.lifecycle import Event
-from slipway.rollout import Step, fold, open_rollout, take
+from slipway.rollout import Step, fold
 from slipway.stores.sql_ledger import open_ledger
 from slipway.testing import plan, release
 

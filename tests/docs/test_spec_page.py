@@ -27,7 +27,8 @@ def _keys(part: type[Part], path: str = "") -> Iterator[tuple[str, str]]:
         elif key == "serving":
             yield from _policy(policy.Policy, "serving.")
         else:
-            yield key, "none" if field.is_required() else _written(field.default)
+            default = field.get_default(call_default_factory=True)
+            yield key, "none" if field.is_required() else _written(default)
 
 
 def _inner(annotation: Any) -> tuple[type[Part] | None, bool]:

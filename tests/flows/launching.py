@@ -8,10 +8,11 @@ from typing import Any
 
 from workplace import Workplace
 
+from slipway.drafts import open_rollout, take
 from slipway.ledger import Draft, head
 from slipway.lifecycle import Event
 from slipway.release import Release
-from slipway.rollout import Step, open_rollout, take
+from slipway.rollout import Step
 from slipway.terms import Terms
 from slipway.testing import plan
 from tasks.record import state_of

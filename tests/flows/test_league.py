@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from small_project import GATES, MODEL, strokes
 from traffic import FEATURES
 from workplace import Workplace, until
+
+from slipway.lifecycle import Event
 
 LEAGUE: dict[str, Any] = {
     "strategy": "league",
@@ -26,6 +30,7 @@ min_units = 20
 """
 RIGHT = {"stable": 0.5, "member-1": 0.95, "member-2": 0.05}
 """How often what really happened is what an arm had said."""
+CLOSE = {"stable": 0.5, "member-1": 0.57, "member-2": 0.5}
 
 
 def _pack(place: Workplace) -> str:
@@ -37,26 +42,29 @@ def _pack(place: Workplace) -> str:
     return "expectations/contest"
 
 
-def _open(place: Workplace, model: str, c: float) -> str:
+def _open(place: Workplace, model: str, c: float, **rules: float) -> str:
     """Release another version, and leave it to the judge. Its id."""
+    rollout = {**LEAGUE, "league": {**LEAGUE["league"], **rules}}
     asked = place.asked(
-        model, trainer__params={"c": c}, rollout=LEAGUE, expectations=_pack(place)
+        model, trainer__params={"c": c}, rollout=rollout, expectations=_pack(place)
     )  # fmt: skip
     done = place.press("release", **asked, wait=False)
     assert done.code == 0, done.err
     return str(place.entries(model)[-1].body["release"])
 
 
-def _ask_and_tell(place: Workplace, model: str, count: int) -> None:
+def _ask_and_tell(
+    place: Workplace, model: str, count: int, parts: Mapping[str, float] = RIGHT
+) -> None:
     """Requests of as many users, and what really happened after each."""
-    told = dict.fromkeys(RIGHT, 0)
+    told = dict.fromkeys(parts, 0)
     for number, row in enumerate(strokes(count, seed=count)):
         body = {"dataframe_records": [{name: row[name] for name in FEATURES}]}
         answer = place.post(f"/{model}/invocations", body, unit=f"user-{number}")
         assert answer.status == 200, answer
         arm, said = answer.headers["x-slipway-arm"], int(answer.body["predictions"][0] >= 0.5)
         told[arm] += 1
-        right = told[arm] * RIGHT[arm] % 1.0 < RIGHT[arm]  # that part of each arm's, evenly
+        right = told[arm] * parts[arm] % 1.0 < parts[arm]  # that part of each arm's, evenly
         note = {
             "request_id": answer.headers["x-slipway-request-id"],
             "kind": "label",
@@ -107,6 +115,23 @@ def _standings(place: Workplace, model: str) -> Any:
     assert told.code == 0, told.err
     rows = json.loads(told.out)
     return rows if any(row["place"] == "out" for row in rows) else None
+
+
+def test_with_a_floor_users_follow_what_was_seen(released: Workplace) -> None:
+    """Who seems better, and not surely yet, gets more of them; the other keeps its floor."""
+    model, rules = "cup-follows", {"floor": 0.05, "shift_seconds": 0.5}
+    _open(released, model, 1.0, **rules)
+    released.tick_until(model, "promoted")
+    good, other = (_open(released, model, c, **rules) for c in (0.3, 0.5))
+    released.tick_until(model, "started")
+    _ask_and_tell(released, model, 900, CLOSE)
+    released.tick_until(model, "shifted")
+    entry = next(e for e in released.entries(model) if e.event is Event.SHIFTED)
+    shares = {arm["release"]: arm["share"] for arm in entry.body["route"]["arms"]}
+    assert shares[good] > shares[other] >= 0.05
+    assert shares[good] + shares[other] == pytest.approx(4 / 7)  # as before, and stable's as well
+    assert entry.reason.startswith("chances of being the best: member-1 ")
+    assert entry.body["verdict"]["outcome"] == "inconclusive"
 
 
 def test_a_league_needs_something_to_compete_for(released: Workplace) -> None:

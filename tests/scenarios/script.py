@@ -47,6 +47,9 @@ ACTS: dict[str, Callable[[Rehearsal, Match], Any]] = {
     r"tick pass for ([\d.]+) %": lambda played, told: played.tick(
         "pass", next_share=float(told[1]) / 100
     ),
+    r"tick (\w+) for (\w+), chances (.+)": lambda played, told: played.tick(
+        told[1], release=told[2], chances=_chances(told[3])
+    ),
     r"tick (\w+) for (\w+)": lambda played, told: played.tick(told[1], release=told[2]),
     r"tick, while (\w+) does not run": lambda played, told: played.tick(broken=told[1]),
     r"([\d.]+) s later": lambda played, told: played.clock.advance(float(told[1])),
@@ -132,9 +135,16 @@ def _plan(text: str) -> Plan:
 
 
 def _league(text: str) -> dict[str, Any]:
-    """Such as ``league of 3``."""
+    """Such as ``league of 3``, and maybe ``floor of 2 in 100, shifts after 60 s``."""
     told = re.search(r"league of (\d+)", text)
-    return {"most": int(told[1])} if told else {}
+    follows = re.search(r"floor of (\d+) in 100, shifts after (\d+) s", text)
+    rules = {"floor": int(follows[1]) / 100, "shift_seconds": int(follows[2])} if follows else {}
+    return {"most": int(told[1]), **rules} if told else {}
+
+
+def _chances(text: str) -> dict[str, float]:
+    """Such as ``member-1 75 %, member-2 25 %``."""
+    return {arm: int(n) / 100 for arm, n in re.findall(r"(member-\d+) (\d+) %", text)}
 
 
 def _review(text: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from slipway.cohorts import Cohort, PooledTest, compare_cohorts
-from slipway.evidence import Measured, Sums
+from slipway.cohorts import Cohort, FirstValues, PooledTest, compare_cohorts
+from slipway.evidence import BINS, Measured, Sums
 from slipway.gates import EVEN, Gate
-from slipway.inference import TRUSTED_UNITS, CountTest, NormalTest, Pair
+from slipway.inference import TRUSTED_UNITS, CountTest, FirstValueTest, NormalTest, Pair
 from slipway.sequential import next_event, next_events
 
 RATE = Gate("error", type="rate", relative=0.0)
@@ -23,7 +23,8 @@ def rates(share: float, stable: tuple[int, int], candidate: tuple[int, int]) -> 
     """(events, units) of each arm in a cohort with this share, one request a unit."""
     arms = {}
     for arm, (k, n) in (("stable", stable), ("candidate", candidate)):
-        arms[arm] = Sums(n, k, n, k, k, k, n, k, k, k, k, n, k, k)
+        bins = (float(n - k), *[0.0] * (BINS - 1), float(k))
+        arms[arm] = Sums(n, k, n, k, k, k, n, k, k, k, k, n, k, k, bins)
     return Measured(0.0, 1.0, arms), Pair("stable", "candidate", share)
 
 
@@ -72,18 +73,18 @@ def test_one_large_cohort_of_values_is_compared_as_any_two_arms_are() -> None:
     assert pooled.log_e(EVEN, above=False) == pytest.approx(plain.log_e(EVEN, above=False), abs=0.1)
 
 
-@pytest.mark.parametrize("gate", [RATE, POINTS])
-def test_cohorts_without_events_count_as_much_as_those_with(gate: Gate) -> None:
+@pytest.mark.parametrize(("gate", "runs"), [(RATE, 20), (POINTS, 4)])
+def test_cohorts_without_events_count_as_much_as_those_with(gate: Gate, runs: int) -> None:
     """Errors of 1 % at a share of 5 %: most cohorts of 400 see none of the candidate's."""
     rng, wrong = np.random.default_rng(1), 0
-    for _ in range(20):
+    for _ in range(runs):
         hours, called = [], False
         for _ in range(10):
             for _ in range(15):
                 mine = int(rng.binomial(400, 0.05))
                 k, j = int(rng.binomial(400 - mine, 0.01)), int(rng.binomial(mine, 0.01))
                 hours.append(rates(0.05, (k, 400 - mine), (j, mine)))
-            found = compare_cohorts(hours, gate, 0.05)
+            found = compare_cohorts(hours, gate, 0.05, intervals=False)
             called |= found.worse or found.better
         wrong += called
     assert wrong <= 1
@@ -129,3 +130,26 @@ def test_adaptive_shares_call_alike_arms_worse_within_alpha() -> None:
             share = 0.15 if j * (800 - mine) > k * mine else 0.85
         wrong += called
     assert wrong <= 0.05 * 120
+
+
+def test_arms_without_an_error_are_surely_no_worse_in_the_end() -> None:
+    """Where nothing varies the normal test never speaks: first values do, cohort by cohort."""
+    gate = Gate("error", type="rate", absolute=0.02)
+    found = compare_cohorts([rates(0.2, (0, 800), (0, 200))], gate, 0.01)
+    assert not (found.worse or found.no_worse or found.better)
+    assert found.interval is not None
+    hours = [rates(s, (0, 1000), (0, round(1000 * s / (1 - s)))) for s in (0.2, 0.3, 0.4, 0.2)]
+    many = compare_cohorts(hours, gate, 0.01)
+    assert many.no_worse
+    assert not (many.worse or many.better)
+    assert many.interval is not None
+    assert found.interval[0] < many.interval[0] < 0.0 < many.interval[1] < found.interval[1]
+
+
+def test_of_one_cohort_first_values_say_what_one_comparison_says() -> None:
+    """The same bets, the same wealth, and the same interval."""
+    seen, pair = rates(0.3, (3, 70), (9, 30))
+    alone, pooled = FirstValueTest(seen, pair, 0.5), FirstValues([(seen, pair)], 0.5)
+    for above in (True, False):
+        assert pooled.log_e(EVEN, above=above) == pytest.approx(alone.log_e(EVEN, above=above))
+    assert pooled.interval(0.05) == pytest.approx(alone.interval(0.05), abs=2e-4)

@@ -106,6 +106,12 @@ def test_whose_launch_ended_how_is_told() -> None:
     played.tick("pass", release="B")
     lost = how_it_ended(played.ledger.entries(MODEL), "C")
     assert (lost.event, lost.body["release"]) == (Event.PROMOTED, "B")
+    played = _league()
+    played.release("D")
+    played.tick()  # whose users it gets is told under the release that leads the rollout
+    played.tick("pass", release="D")
+    lost = how_it_ended(played.ledger.entries(MODEL), "B")
+    assert (lost.event, lost.body["release"]) == (Event.PROMOTED, "D")
 
 
 def test_a_member_that_is_out_needs_no_replicas() -> None:

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.drafts import ANEW, open_rollout, return_to, take
 from slipway.errors import RolloutError
 from slipway.ledger import seal
 from slipway.lifecycle import Event, State
 from slipway.plan import Plan
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.release import canonical
-from slipway.rollout import ANEW, NO_BASELINE, Step, fold, live_at, open_rollout, return_to, take
+from slipway.rollout import NO_BASELINE, Step, fold, live_at
 from slipway.routing import CANDIDATE, STABLE
 from slipway.testing import draft, plan, verdict
 

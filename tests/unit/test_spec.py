@@ -197,14 +197,19 @@ def test_a_step_that_could_never_pass_is_a_fault() -> None:
 
 
 def test_a_league_has_slices_and_no_steps() -> None:
-    """And no review: both would be promises that nothing keeps. Its times are held as a step's."""
-    found = faults(
-        rollout={"strategy": "league", "steps": [{"share": 0.1}], "review": {"after": 9.0}}
-    )
-    assert "(allowed: league, and no steps)" in "\n".join(found)
-    assert "a league's decision is not reviewed" in "\n".join(found)
+    """They would be a promise that nothing keeps. Its times are held as a step's."""
+    (found,) = faults(rollout={"strategy": "league", "steps": [{"share": 0.1}]})
+    assert "a league has no steps" in found
     (found,) = faults(rollout={"league": {"min_seconds": 60.0, "max_seconds": 30.0}})
     assert "min_seconds 60 is over max_seconds 30" in found
+
+
+def test_a_floor_leaves_room_for_all_who_may_join() -> None:
+    """Four members that are alike have 7.7 % each where one alone has 10 %."""
+    (found,) = faults(rollout={"strategy": "league", "league": {"floor": 0.08}})
+    assert "a floor of 0.08 is more than the 0.07692 that 4 members would have alike" in found
+    fits = parse(raw(rollout={"strategy": "league", "league": {"floor": 0.07}}), FILE)
+    assert fits.rollout.league.rules == {"most": 4, "floor": 0.07, "shift_seconds": 3600.0}
 
 
 def test_copies_may_come_before_planned_steps() -> None:
