@@ -38,7 +38,9 @@ class League:
 def _shift(rollout: Rollout, verdict: Verdict, now: float) -> Step | None:
     """The step to shares that follow what was seen, if they differ and it is time."""
     rules, parts = rollout.plan.league, getattr(verdict, "chances", {})
-    if not parts or now - rollout.routed_at < rules["shift_seconds"]:
+    if rules.get("floor") is None or not parts:
+        return None
+    if now - rollout.routed_at < rules["shift_seconds"]:
         return None
     portion = rollout.plan.steps[0]["share"]
     arms = table_of(rollout.stable, rollout.members, portion, rules["floor"], parts)
