@@ -14,7 +14,7 @@ from slipway.container import HOME, PORT, RELEASE, REPLICA
 from slipway.daemon import answers
 from slipway.engine import connected
 from slipway.errors import RuntimeFailure
-from slipway.release import Release
+from slipway.release import Release, short
 from slipway.terms import Limits
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class DockerRuntime:
         """
         made: dict[str, Container] = {}
         with self._engine() as engine:
-            image, _ = shared.sealed_image(engine, release)
+            _, image = shared.sealed_image(engine, release)  # a tag could be moved meanwhile
             settings = {**self._settings(engine, release), **_held(limits), "image": image}
             try:
                 running = [self._ensure(engine, settings, n, made) for n in range(replicas)]
@@ -181,7 +181,8 @@ class DockerRuntime:
         from docker.errors import APIError, NotFound
 
         name = f"{settings['name']}-{number}"
-        mine = {"name": name, "labels": {**settings["labels"], REPLICA: str(number)}}
+        labels = {**settings["labels"], REPLICA: str(number)}
+        mine = {"name": name, "labels": labels}
         why = ""
         for _ in range(_TRIES):
             try:
@@ -195,6 +196,7 @@ class DockerRuntime:
                     why = "another process makes one of that name and removes it again"
                     continue
                 made[name] = found
+            _require_replica(found, labels, settings["image"])
             if found.status in _ENDED:
                 why = "one of that name has ended each time"
             elif self._started(found):
@@ -236,6 +238,20 @@ class DockerRuntime:
             return f"{row['Names'][0].lstrip('/')}:{PORT}"
         public = [p for p in row["Ports"] if p.get("PublicPort")]
         return f"{public[0]['IP']}:{public[0]['PublicPort']}" if public else ""
+
+
+def _require_replica(found: Container, labels: Mapping[str, str], image: str) -> None:
+    """Refuse a container that only has the name of a replica.
+
+    Raises:
+        RuntimeFailure: it is not labelled as that replica, or runs another image.
+    """
+    if found.attrs["Image"] != image or not labels.items() <= found.labels.items():
+        raise RuntimeFailure(
+            f"the container {found.name} is not a replica of release {short(labels[RELEASE])}",
+            where=f"image {found.attrs['Image']}",
+            do=f"find out whose it is; 'docker rm {found.name}', then run the same again",
+        )
 
 
 def _held(limits: Limits) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import Cargo, load_cargo, require_engine
+from containers import BASE, Cargo, load_cargo, require_engine
 from real_prefect import until
 
 from slipway import container as shared
@@ -161,6 +161,25 @@ def test_a_missing_or_changed_image_is_refused(
         runtime.start(replace(cargo.one, **changes), 1, LIMITS)
     assert caught.value.do
     assert _left(runtime) == []
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_container_that_only_has_the_name_is_not_adopted(
+    ours: bool, runtime: DockerRuntime, cargo: Cargo
+) -> None:
+    """Neither a stranger's, nor one of ours that runs another image than the one released."""
+    name = f"{shared.name(runtime._scope, cargo.one.id)}-0"
+    with connected() as engine:
+        labels = {**shared.labels(runtime._scope, cargo.one), shared.REPLICA: "0"} if ours else {}
+        other = engine.containers.create(image=BASE, name=name, labels=labels)
+        try:
+            with pytest.raises(RuntimeFailure, match="is not a replica of release") as refused:
+                runtime.start(cargo.one, 1, LIMITS)
+            assert f"docker rm {name}" in refused.value.do
+            other.reload()
+            assert other.status == "created"
+        finally:
+            other.remove(force=True)
 
 
 def test_no_engine_is_told_with_its_address(tmp_path: Path) -> None:
