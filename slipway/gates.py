@@ -17,7 +17,6 @@ Parsing reports every fault at once, each by its path. The JSON Schema is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,8 +154,13 @@ class Gates:
 Rule = tuple[Callable[[Any], bool], str, dict[str, Any]]
 
 
+LARGEST = 1e60
+"""How far from 0 numbers may be: what is summed are their fourth powers."""
+
+
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and abs(value) <= LARGEST
 
 
 def _one_of(allowed: tuple[str, ...]) -> Rule:
@@ -170,10 +174,14 @@ _OPEN_UNIT: Rule = (
 )
 _POSITIVE: Rule = (
     lambda v: _number(v) and v > 0,
-    "a number above 0",
-    {"type": "number", "exclusiveMinimum": 0},
+    "a number above 0, of at most 1e60",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST},
 )
-_FINITE: Rule = (_number, "a number", {"type": "number"})
+_FINITE: Rule = (
+    _number,
+    "a number from -1e60 to 1e60",
+    {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+)
 _COUNT: Rule = (
     lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
     "a whole number from 1",
@@ -186,8 +194,8 @@ _NAME: Rule = (
 )
 _SIZE: Rule = (
     lambda v: _number(v) and v >= 0,
-    "a number from 0; the direction says which way is worse",
-    {"type": "number", "minimum": 0},
+    "a number from 0 to 1e60; the direction says which way is worse",
+    {"type": "number", "minimum": 0, "maximum": LARGEST},
 )
 _PART: Rule = (
     lambda v: _number(v) and 0 <= v <= 1,

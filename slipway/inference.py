@@ -407,11 +407,14 @@ def _compare_quantiles(
     arms = (pair.baseline, pair.candidate)
     bins = [_quantile(seen, arm, 0.0) for arm in arms]
     figures = [(low + high) / 2 for low, high in bins]
-    ends = [_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms]
+    interval = None
+    if intervals:
+        s, c = (_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms)
+        interval = _closed(c[0] - s[1], c[1] - s[0])
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=_closed(ends[1][0] - ends[0][1], ends[1][1] - ends[0][0]) if intervals else None,
+        interval=interval,
         log_e=_strongest(worse, EVEN, above=lower),
         worse=_any(worse, EVEN, alpha, above=lower),
         no_worse=_any(no_worse, EVEN, alpha, above=not lower),
@@ -448,10 +451,9 @@ def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:
     total = sum(count for _, count in histogram)
     low, high, below = -math.inf, math.inf, 0
     for key, count in histogram:
-        left, right = bin_edges(key)
         if below <= (seen.q - radius) * total < below + count:
-            low = left
+            low, _ = bin_edges(key)
         if below < (seen.q + radius) * total <= below + count:
-            high = right
+            _, high = bin_edges(key)
         below += count
     return low, high

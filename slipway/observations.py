@@ -7,6 +7,7 @@ rows are in the order of time, as they came.
 from __future__ import annotations
 
 import csv
+import glob
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from slipway.errors import UsageError
 from slipway.evidence import Measure
-from slipway.gates import Gate, Gates
+from slipway.gates import LARGEST, Gate, Gates
 from slipway.metrics import measure_of
 from slipway.stores.prometheus import query_range, resemblance
 
@@ -104,12 +105,14 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         raise UsageError("the file is empty", where=str(path), do="give it observations")
     _check_shape(path)
     db = duckdb.connect(":memory:")
-    source = reader.format(path="'" + str(path).replace("'", "''") + "'")
+    db.execute("SET TimeZone = 'UTC'")  # of moments told as text without a zone
+    source = reader.format(path="'" + glob.escape(str(path)).replace("'", "''") + "'")
     try:
         types = {r[0]: r[1] for r in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
         types.pop("file_row_number", None)  # none of the file's own: it would have been refused
         _check_columns(path, types, gates)
-        _load(db, source, path, types, gates)
+        dated = _dated(db, source, types["time"])
+        _load(db, source, path, types, gates, dated)
         measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
         last, count = _check_rows(db, path, gates, measures)
         arms = _check_arms(db, path, baseline)
@@ -117,9 +120,9 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
         raise UsageError(
             f"the file cannot be read: {_cell(str(error)) or str(error).splitlines()[0]}",
             where=str(path),
-            do="mend the file; every row needs a time, an arm, a unit, and numbers, true or false",
+            do="mend the file; every row needs a time (a number, or a moment such as "
+            "2026-01-31T12:00:00Z), an arm, a unit, and numbers, true or false, or nothing",
         ) from error
-    dated = types["time"].startswith(_TIMES)
     return Observations(db, path, measures, arms, dated, last, count)
 
 
@@ -218,12 +221,14 @@ def _check_shape(path: Path) -> None:
 def _cell(error: str) -> str:
     """Which cell of a file a database error means, in words; nothing where it means none."""
     value = re.search(r"Could not convert string ['\"](.*?)['\"] to", error)
+    moment = re.search(r"invalid timestamp field format: \"(.*?)\"", error)
     column = re.search(r"column \"?(\w+)", error)
     line = re.search(r"CSV Error on Line: (\d+)", error)
-    if not (value and column):
+    found = value or moment
+    if not (found and column):
         return ""
     where = f"line {line[1]}, " if line else ""
-    return f"{where}column {column[1]}: '{value[1]}' is no number"
+    return f"{where}column {column[1]}: '{found[1]}' is no {'number' if value else 'moment'}"
 
 
 def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
@@ -245,11 +250,24 @@ def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
         )
 
 
+def _dated(db: duckdb.DuckDBPyConnection, source: str, kind: str) -> bool:
+    """Whether times are moments rather than numbers; of text, one of them says it for all."""
+    if kind != "VARCHAR":
+        return kind.startswith(_TIMES)
+    return bool(_one(db, f"SELECT TRY_CAST(min(time) AS DOUBLE) IS NULL FROM {source}")[0])  # noqa: S608
+
+
 def _load(
-    db: duckdb.DuckDBPyConnection, source: str, path: Path, types: dict[str, str], gates: Gates
+    db: duckdb.DuckDBPyConnection,
+    source: str,
+    path: Path,
+    types: dict[str, str],
+    gates: Gates,
+    dated: bool,
 ) -> None:
     """Make the table, whose rowid counts rows: a copy of a CSV file, a view of a Parquet file."""
-    time = "epoch(time)" if types["time"].startswith(_TIMES) else "time::DOUBLE"
+    text = "::TIMESTAMPTZ" if types["time"] == "VARCHAR" else ""
+    time = f"epoch(time{text})" if dated else "time::DOUBLE"
     values = "".join(
         f", {_number(gate.metric, types[gate.metric])} AS v{i}"
         for i, gate in enumerate(gates.gates)
@@ -347,20 +365,21 @@ def _unfit(i: int, measure: Measure) -> str:
     """SQL: whether a row's value is none that the measure may have."""
     if measure.type == "rate":
         return f"v{i} NOT IN (0, 1)"
-    tests = [f"NOT isfinite(v{i})"]
-    tests += [f"v{i} < {measure.low!r}"] if measure.low is not None else []
-    tests += [f"v{i} > {measure.high!r}"] if measure.high is not None else []
-    return " OR ".join(tests)
+    low, high = _bounds(measure)
+    return f"v{i} NOT BETWEEN {low!r} AND {high!r}"  # NaN is greater than any number to DuckDB
+
+
+def _bounds(measure: Measure) -> tuple[float, float]:
+    low, high = measure.low, measure.high
+    return -LARGEST if low is None else low, LARGEST if high is None else high
 
 
 def _fit(measure: Measure) -> str:
     """What values a measure may have, in words."""
     if measure.type == "rate":
         return "finite and 0 or 1"
-    told = ["finite"]
-    told += [f"at least {measure.low:g}"] if measure.low is not None else []
-    told += [f"at most {measure.high:g}"] if measure.high is not None else []
-    return " and ".join(told)
+    low, high = _bounds(measure)
+    return f"at least {low:g} and at most {high:g}"
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> Sequence[Any]:

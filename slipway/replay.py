@@ -228,4 +228,4 @@ def _moments(
         if looks.rows and fresh == looks.rows:
             number, fresh = number + 1, 0
             yield number, at, False
-    yield number + 1, at, True
+    yield max(number + (fresh > 0), 1), at, True  # the last row's own look, once more in full

@@ -76,12 +76,10 @@ def next_events(strata: Sequence[tuple[int, int, float]], ratio: float, *, above
     logs = [math.log(weight) for weight in weights]
     for baseline, candidate, share in strata:
         odds = share * ratio / (1.0 - share)
-        null = odds / (1.0 + odds)
         for i, step in enumerate(RATIOS):
             moved = odds * step if above else odds / step
-            p = moved / (1.0 + moved)
-            logs[i] += candidate * math.log(p / null)
-            logs[i] += baseline * math.log((1.0 - p) / (1.0 - null))
+            missed = math.log1p(odds) - math.log1p(moved)
+            logs[i] += candidate * (math.log(moved / odds) + missed) + baseline * missed
     return log_sum_exp(logs)
 
 
@@ -346,17 +344,24 @@ def normal_log_mixture(s: float, v: float, rho: float, *, one_sided: bool) -> fl
     Source: Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic
     confidence sequences", Annals of Statistics, 2021, arXiv 1810.08240, propositions 5 and 6.
     """
-    log_m = 0.5 * math.log(rho / (v + rho)) + s * s / (2.0 * (v + rho))
+    start, x = 0.5 * math.log(rho / (v + rho)), s / math.sqrt(v + rho)
     if not one_sided:
-        return log_m
-    return log_m + math.log(2.0) + log_normal_cdf(s / math.sqrt(v + rho))
+        return start + 0.5 * x * x
+    if x > -30.0:
+        return start + 0.5 * x * x + math.log(2.0) + log_normal_cdf(x)
+    return start + math.log(2.0) - _log_decay(x)  # in which the squares cancel, to the last digit
 
 
 def log_normal_cdf(x: float) -> float:
     """log of the standard normal distribution function, also far in the lower tail."""
     if x > -30.0:
         return math.log(0.5 * math.erfc(-x / math.sqrt(2.0)))
-    return -0.5 * x * x - math.log(-x) - 0.5 * math.log(2.0 * math.pi)
+    return -0.5 * x * x - _log_decay(x)
+
+
+def _log_decay(x: float) -> float:
+    """How far log_normal_cdf lies below -x^2/2, far in the lower tail."""
+    return math.log(-x) + 0.5 * math.log(2.0 * math.pi)
 
 
 def normal_bound(v: float, alpha: float, rho: float, *, one_sided: bool) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from slipway.errors import DataError
 from slipway.evidence import BINS, WIDTH, Evidence, Measure, Measured, QuantileMeasure, Sums, Tails
+from slipway.gates import LARGEST
 
 if TYPE_CHECKING:
     import duckdb
@@ -375,14 +376,14 @@ def _late(measure: Measure) -> str:
 def _checked(measure: Measure) -> str:
     """A measure's expression, which stops at a value that it must not have."""
     value = f"({measure.sql()})::DOUBLE"
-    low = "-1.7e308" if measure.low is None else repr(measure.low)
-    high = "1.7e308" if measure.high is None else repr(measure.high)
+    low = -LARGEST if measure.low is None else measure.low
+    high = LARGEST if measure.high is None else measure.high
     if isinstance(measure, QuantileMeasure) and measure.low is None:
-        low = "0.0"  # its histogram is logarithmic
+        low = 0.0  # its histogram is logarithmic
     named = measure.name.replace("'", "''")  # options are part of it
-    told = f"'{_FAULT}{named}|' || {value} || '|{low}|{high}'"
+    told = f"'{_FAULT}{named}|' || {value} || '|{low!r}|{high!r}'"
     # NaN is greater than any number to DuckDB, so it is out of bounds as well.
-    return f"CASE WHEN {value} NOT BETWEEN {low} AND {high} THEN error({told}) ELSE {value} END"
+    return f"CASE WHEN {value} NOT BETWEEN {low!r} AND {high!r} THEN error({told}) ELSE {value} END"
 
 
 def _told(error: Exception) -> Exception:
@@ -394,5 +395,5 @@ def _told(error: Exception) -> Exception:
     return DataError(
         f"'{name}' has the value {value}",
         where=name,
-        do=f"its values must be finite and lie between {low} and {high}: mend what it measures",
+        do=f"its values must lie between {low} and {high}: mend what it measures",
     )

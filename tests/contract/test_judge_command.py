@@ -225,6 +225,34 @@ def test_moments_are_told_as_moments(judge: Judge, tmp_path: Path) -> None:
     assert answer["decided_at"] == "2013-04-01T10:33:19+00:00"
 
 
+def test_a_parquet_file_may_tell_moments_as_text(judge: Judge, tmp_path: Path) -> None:
+    """As many tools write them: with the zone they were told in."""
+    import duckdb
+
+    table(tmp_path / "seen.csv", observed())
+    at = "strftime(to_timestamp(time) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+02:00') AS time"
+    duckdb.execute(
+        f"COPY (SELECT * REPLACE ({at}) FROM '{tmp_path}/seen.csv') TO '{tmp_path}/seen.parquet'"
+    )
+    answer = told(judge("seen.parquet", "--gates", "gates.toml", "--json"))
+    assert answer["decided_at"] == "1969-12-31T22:33:19.500000+00:00"
+
+
+def test_a_name_that_looks_like_a_pattern_is_one_file(judge: Judge, tmp_path: Path) -> None:
+    """A star in it is a star."""
+    table(tmp_path / "s*.csv", observed())
+    table(tmp_path / "seen.csv", observed(rate=0.01))
+    assert told(judge("s*.csv", "--gates", "gates.toml", "--json"))["looks"] == 1
+
+
+def test_a_look_at_each_row_makes_as_many_looks(judge: Judge, tmp_path: Path) -> None:
+    """The last row's is the last look, and no other one comes after it."""
+    table(tmp_path / "seen.csv", observed(n=300, rate=0.01))
+    run = ("seen.csv", "--gates", "gates.toml", "--json", "--looks")
+    for looks, count in (("each", 300), ("every:100", 3), ("every:299", 2)):
+        assert told(judge(*run, looks))["looks"] == count
+
+
 def test_several_candidates_share_alpha(judge: Judge, tmp_path: Path) -> None:
     """Each is judged against the baseline; the worst is told first."""
     table(tmp_path / "seen.csv", observed(n=9000, arms=("b", "c"), rate=0.05))
@@ -303,6 +331,17 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
             [*FINE, [2, "stable", "c", 0, -3, 0]],
             "'latency' has the value -3 in row 3",
             "at least 0",
+        ),
+        ([*FINE, [2, "stable", "c", 0, 1e300, 0]], "the value 1e+300 in row 3", "at most 1e+60"),
+        (
+            [*FINE, ["noon", "stable", "c", 0, 1, 0]],
+            "line 4, column time: 'noon' is no number",
+            "such as 2026-01-31T12:00:00Z",
+        ),
+        (
+            [["noon", *row[1:]] for row in FINE],
+            "column time: 'noon' is no moment",
+            "such as 2026-01-31T12:00:00Z",
         ),
         ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
         ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),

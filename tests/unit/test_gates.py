@@ -95,8 +95,13 @@ def test_alpha_outside_0_to_1_is_refused(alpha: Any) -> None:
         ({"low": 1, "high": 0}, "gate.0.low: 1 is not below high, 0"),
         ({"direction": "higher", "margin": {"relative": 1}}, "gate.0.margin.relative: below 1"),
         ({"margin": {"relative": 0.1, "absolute": 0.1}}, "gate.0.margin: found"),
-        ({"weight": 0}, "gate.0.weight: found 0 (allowed: a number above 0)"),
+        ({"weight": 0}, "gate.0.weight: found 0 (allowed: a number above 0, "),
         ({"metric": ""}, "gate.0.metric: found ''"),
+        (
+            {"margin": {"relative": 1e300}},
+            "gate.0.margin.relative: found 1e+300 (allowed: a number",
+        ),
+        ({"high": -(10**400)}, "(allowed: a number from -1e60 to 1e60)"),
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(change: dict[str, Any], part: str) -> None:

@@ -233,3 +233,11 @@ def test_the_normal_tail_is_right_far_out() -> None:
     """Both branches agree where they meet, and go on falling as -x^2/2."""
     assert log_normal_cdf(-30.001) == pytest.approx(log_normal_cdf(-29.999), rel=1e-3)
     assert log_normal_cdf(-100.0) == pytest.approx(-5005.5242, abs=1e-3)
+
+
+def test_what_lies_absurdly_far_on_the_other_side_wins_nothing() -> None:
+    """Large numbers do not cancel into wealth, and no rate is divided by nothing."""
+    for s in (-1e5, -1e9, -1e40):
+        assert -200.0 < normal_log_mixture(s, 100.0, 10.0, one_sided=True) < 0.0
+    assert next_event(3, 100, 0.5, 1e60, above=True) < 0.0
+    assert next_event(1, 100, 0.5, 1e60, above=False) > 0.0
