@@ -4,6 +4,7 @@
     python benchmarks/log.py sustain    rows per second beside full traffic, with compaction
     python benchmarks/log.py stall      the longest a loop waits, with the log and without
     python benchmarks/log.py query      the last hour's quantiles by release, of 1 M and 10 M rows
+    python benchmarks/log.py looks      the judge's looks at a day of 1 M and 10 M rows
 
 Needs wrk and nginx (Debian's packages) and Linux (``/proc``); ``query`` needs 6 GB of disk.
 """
@@ -31,9 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.gateway import WRK, load
 from benchmarks.gateway_rivals import BODY, PATH, POLICY, Rival, backend, rival
+from slipway.gates import parse
+from slipway.metrics import measures
 from slipway.serving.rows import RequestRow, constants_of
 from slipway.stores.by_release import by_release
-from slipway.stores.inference_log import REQUESTS, compact, open_log, open_segments
+from slipway.stores.evidence import LogEvidence
+from slipway.stores.inference_log import FEEDBACK, REQUESTS, compact, open_log, open_segments
 from slipway.stores.log_writer import SEALED, SEGMENT_SECONDS, LogWriter
 
 DAY = 86_400.0
@@ -202,6 +206,63 @@ def query(folder: Path, rounds: int) -> None:
         )
 
 
+def label(folder: Path) -> None:
+    """The outcome of every tenth request of a log, ten minutes after it."""
+    place = folder / FEEDBACK
+    place.mkdir()
+    labels = (
+        'SELECT request_id, "at" + 600 AS "at", model, \'label\' AS kind, '
+        "to_json(score < 0.3) AS value FROM requests WHERE hash(request_id) % 10 = 0"
+    )
+    with open_log(folder) as db:
+        db.execute(f"COPY ({labels}) TO '{place / 'labels.parquet'}' (FORMAT parquet)")
+
+
+def looks(folder: Path, rounds: int) -> None:
+    """A first look and further ones, ten seconds apart, with sums kept and without, in turn.
+
+    The last ten minutes are a segment still, as they are beside a gateway.
+    """
+    guard = {"kind": "guardrail", "direction": "lower", "margin": {"relative": 0.1}}
+    rate = {**guard, "metric": "error", "type": "rate"}
+    p99 = {**guard, "metric": "latency", "type": "quantile", "q": 0.99}
+    wrong = {**guard, "metric": "wrong", "type": "rate"}
+    gates = {
+        "a rate": [rate],
+        "a rate and a p99": [rate, p99],
+        "labels after an hour": [{**wrong, "maturity": 3600}],
+        "labels whenever they come": [wrong],
+    }
+    ends = 1_800_000_000.0
+    for rows in (1_000_000, 10_000_000):
+        own = folder / str(rows)
+        fill(own, rows, ends, 24.0)
+        last = max((own / REQUESTS).glob("*.parquet"))
+        lines = f"COPY (FROM '{last}') TO '{last.with_suffix('.ndjson')}' (FORMAT json)"
+        duckdb.execute(lines)
+        last.unlink()
+        label(own)
+        for name, chosen in gates.items():
+            asked = measures(parse({"gate": chosen}))
+            took: dict[str, list[tuple[float, float]]] = {}
+            for number in range(rounds + 1):
+                until = ends - 10.0 * (rounds - number)
+                for how, cache in (("whole", None), ("kept", own / f"{name}.duckdb")):
+                    before, began = time.process_time(), time.perf_counter()
+                    source = LogEvidence(own, {"stable": 0.99, "candidate": 0.01}, cache)
+                    source.observe("flights", 7, asked, since=ends - DAY, until=until)
+                    wall, cpu = time.perf_counter() - began, time.process_time() - before
+                    took.setdefault(how, []).append((wall, cpu))
+            for how, (first, *further) in took.items():
+                walls, cpus = (statistics.median(times) for times in zip(*further, strict=True))
+                print(
+                    f"{rows:,} rows, {name}, {how}: first look {first[0]:.2f} s, {first[1]:.2f} of "
+                    f"CPU; further ones {walls:.2f} s, {cpus:.2f} of CPU (median of {rounds})"
+                )
+            size = (own / f"{name}.duckdb").stat().st_size / 1e6
+            print(f"the file of sums: {size:.0f} MB; load average {os.getloadavg()[0]:.1f}")
+
+
 def main() -> None:
     """Run one part."""
     parts = {
@@ -209,6 +270,7 @@ def main() -> None:
         "sustain": (sustain, 30),
         "stall": (stall, 5),
         "query": (query, 21),
+        "looks": (looks, 9),
     }
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("part", choices=parts)

@@ -7,7 +7,7 @@ One folder, ``$SLIPWAY_HOME`` (default ``.slipway`` in the working directory):
     candidates/     trained models by what made them
     bundles/        what serves, by digest
     releases/       manifests, bills of materials and signatures, by release
-    log/            the gateway's inference log
+    log/            the gateway's inference log, and what looks at it have summed so far
     run/            what runs now: announcements and logs of the gateway and replicas
     runs/           what runs left behind: reports, pages
     mlflow.db, mlartifacts/   the registry, unless the spec names a tracking URI

@@ -12,7 +12,7 @@ from slipway.league import LeagueVerdict, chances, conclude, stand
 from slipway.metrics import measures
 from slipway.rollout import ModelState, Rollout
 from slipway.routing import RouteTable
-from slipway.stores.evidence import LogEvidence
+from slipway.stores.evidence import LogEvidence, of_open
 from slipway.verdict import Verdict, judge
 
 
@@ -45,7 +45,7 @@ class Seen:
 
     def _read_since(self, place: int) -> Evidence:
         first, *later = self._rollout.routes[place:]
-        return self._source(self._rollout.routes[-1]).observe(
+        return self._source(self._rollout.routes[-1], first).observe(
             self._model,
             first.number,
             self._measures,
@@ -56,7 +56,7 @@ class Seen:
 
     def _read_cohort(self, place: int) -> Evidence:
         route = self._rollout.routes[place]
-        return self._source(route).observe(
+        return self._source(route, route).observe(
             self._model,
             route.number,
             self._measures,
@@ -65,8 +65,9 @@ class Seen:
             newcomers_after=self._rollout.routes[0].number,
         )
 
-    def _source(self, route: RouteTable) -> LogEvidence:
-        return LogEvidence(self._log, {arm.name: arm.share for arm in route.arms if arm.share})
+    def _source(self, route: RouteTable, first: RouteTable) -> LogEvidence:
+        shares = {arm.name: arm.share for arm in route.arms if arm.share}
+        return of_open(self._log, route, self._rollout.id, first.number, shares)
 
 
 def _serves(route: RouteTable, arms: tuple[str, ...]) -> bool:

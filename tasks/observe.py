@@ -13,7 +13,7 @@ from slipway.review import Review, labelled, review
 from slipway.rollout import ModelState
 from slipway.routing import CANDIDATE, SHADOW, STABLE, Lease
 from slipway.standings import Seen, standings
-from slipway.stores.evidence import LogEvidence
+from slipway.stores.evidence import LogEvidence, of_open
 from slipway.verdict import Verdict, judge
 from tasks.record import ledger
 
@@ -35,7 +35,8 @@ def observe(home: Home, state: ModelState, now: float) -> Verdict:
     mirror = rollout.mirrors
     gates = of_step(parse(rollout.plan.gates), mirror)
     shares = {arm.name: arm.share for arm in route.arms if arm.takes_users and not mirror}
-    seen = LogEvidence(home.log, shares, paired=mirror).observe(
+    source = of_open(home.log, route, rollout.id, route.number, shares, mirror)
+    seen = source.observe(
         state.model,
         route.number,
         measures(gates, rollout.next_share),

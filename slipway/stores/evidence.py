@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slipway.evidence import Evidence, Measure
+from slipway.stores.kept import discard, file_of, held, longest
 
 if TYPE_CHECKING:
     import duckdb
 
     from slipway.ports import Metric
+    from slipway.routing import RouteTable
 
-SETTLED_SECONDS = 3.0
-"""How old a row must be before a look that goes on from earlier ones reads it: by then it is
-surely in the log, so that none is passed over."""
+log = logging.getLogger(__name__)
 
+SETTLED_SECONDS = 60.0
+"""How long after it was answered a request is surely in the log: its gateway's writer may be behind
+and its clock apart. Sums are kept of what is older; younger rows are read anew by each look."""
 
-_SUMS = 3
+_SUMS = 4
 """How sums are counted; kept sums of another number are not gone on from. 2: a request whose label
-comes after a look is counted once. 3: of values that came together, the first is settled."""
+comes after a look is counted once. 3: of values that came together, the first is settled. 4: of
+settled rows alone, with a unit's first route."""
 
 DRAWN = "coalesce(override, '') = '' AND fallback <> 'lease_expired'"
 """Requests whose arm the draw decided: a tester's choice, or the refuge of an expired lease, says
@@ -44,7 +51,10 @@ class LogEvidence:
         folder: the log's directory.
         shares: arm name to share of the route that is asked for, where they are known.
         cache: a file to keep the sums of earlier looks in, so that a look reads only what is
-            new; without one, every look reads all of the route.
+            new; without one, every look reads all of the route. The evidence is the same. It
+            may be deleted at any time, and is where it is of no use.
+        settled: how many seconds after a request came its row is surely in the log. A file is
+            only begun once that has passed twice.
         paired: whether it is the evidence of a shadow: of its answers alone, each with the
             answer that the request's user got in the columns ``peer_ok``, ``peer_latency_ms``,
             ``peer_score`` and ``peer_prediction``.
@@ -56,11 +66,12 @@ class LogEvidence:
         shares: Mapping[str, float] | None = None,
         cache: str | os.PathLike[str] | None = None,
         paired: bool = False,
+        settled: float = SETTLED_SECONDS,
     ) -> None:
         self._folder = folder
         self._shares = dict(shares or {})
         self._cache = Path(cache) if cache is not None else None
-        self._paired = paired
+        self._paired, self._settled = paired, settled
 
     def observe(
         self,
@@ -78,7 +89,8 @@ class LogEvidence:
         Args:
             metrics: as ``slipway.metrics.measures`` makes them.
             newcomers_after: leave out units that were seen from this route number on before this
-                route's, so that what remains is a cohort (``slipway.cohorts``).
+                route's, so that what remains is a cohort (``slipway.cohorts``). ``since`` is no
+                later than the first of those routes.
             going_on: later route numbers under which the arms that are compared kept their
                 weights: their requests count too, but for units that were moved to another arm
                 than they first came to, or that come back to it.
@@ -86,29 +98,43 @@ class LogEvidence:
         Raises:
             DataError: a bounded metric gave a value outside its bounds, or one is not finite.
         """
+        # What counts nowhere is read too, since whether it does may only be known later.
+        before = range(route if newcomers_after is None else newcomers_after, route)
+        routes = ", ".join(str(int(number)) for number in (*before, route, *going_on))
+        where = f"model = {_text(model)} AND {DRAWN} AND route IN ({routes})"
+        first = "min(route) OVER (PARTITION BY unit)"
+        apart = f"{first} < {int(route)} OR route > {first}" if before or going_on else ""
+        asked = _Asked(where, since, until, apart, tuple(map(_measure, metrics)))
+        if self._cache is None or until - since < 2 * self._settled:
+            return self._look(asked, None)
+        with held(self._cache) as mine:
+            return self._go_on(asked, self._cache) if mine else self._look(asked, None)
+
+    def _go_on(self, asked: _Asked, cache: Path) -> Evidence:
+        """Look with the sums kept so far; without, where the file is of no use."""
+        import duckdb
+
+        try:
+            return self._look(asked, cache)
+        except (duckdb.Error, OSError) as error:
+            log.warning("%s is thrown away, and all of the route is read: %s", cache, error)
+            discard(cache)
+        return self._look(asked, None)
+
+    def _look(self, asked: _Asked, cache: Path | None) -> Evidence:
         from slipway.stores.gather import Gathering, Source
         from slipway.stores.inference_log import open_log
 
-        measures = [_measure(m) for m in metrics]
-        of = f"model = {_text(model)} AND {DRAWN}"
-        where = f"{of} AND route = {int(route)}"
-        if going_on:
-            those = f"{of} AND route IN ({', '.join(str(int(r)) for r in (route, *going_on))})"
-            # A unit in two arms of its first route stays in both, and is found to have crossed.
-            first = f"SELECT unit, min(route) FROM requests WHERE {those} GROUP BY unit"  # noqa: S608
-            came = f"SELECT unit, arm FROM requests WHERE {those} AND (unit, route) IN ({first})"  # noqa: S608
-            where = f"{those} AND (unit, arm) IN ({came})"
-        if newcomers_after is not None:
-            where += (
-                f" AND unit NOT IN (SELECT unit FROM requests WHERE {of} "  # noqa: S608
-                f"AND route >= {int(newcomers_after)} AND route < {int(route)})"
-            )
-        db = open_log(self._folder)
+        db = open_log(self._folder, asked.since)
         try:
-            self._attach(db, repr((where, since, measures, self._paired)))
-            end = until - SETTLED_SECONDS if self._cache else until
-            source = Source(*self._tables(db), where, since)
-            return Gathering(db, source, measures).look(end, self._shares)
+            _attach(
+                db,
+                cache,
+                repr((asked.where, asked.since, asked.apart, asked.measures, self._paired)),
+            )
+            source = Source(*self._tables(db), asked.where, asked.since, apart=asked.apart)
+            settled = math.inf if cache is None else self._settled
+            return Gathering(db, source, asked.measures, settled).look(asked.until, self._shares)
         finally:
             db.close()
 
@@ -120,19 +146,55 @@ class LogEvidence:
             db.execute(_PAIRS.format(name=f"paired_{rows}", rows=rows))
         return "paired_requests", "paired_judged"
 
-    def _attach(self, db: duckdb.DuckDBPyConnection, asked: str) -> None:
-        """Attach the sums kept so far, if they are those of what is asked."""
-        identity = f"{_SUMS} {asked} {db.execute('SELECT version()').fetchone()}"
-        if self._cache is None:
-            db.execute("ATTACH ':memory:' AS kept")
-            return
-        db.execute(f"ATTACH {_text(str(self._cache))} AS kept")
-        db.execute("CREATE TABLE IF NOT EXISTS kept.identity (told VARCHAR)")
-        if db.execute("SELECT told FROM kept.identity").fetchall() != [(identity,)]:
-            db.execute("DETACH kept")
-            self._cache.unlink()
-            db.execute(f"ATTACH {_text(str(self._cache))} AS kept")
-            db.execute("CREATE TABLE kept.identity AS SELECT $told AS told", {"told": identity})
+
+def of_open(
+    folder: str | os.PathLike[str],
+    table: RouteTable,
+    rollout: str,
+    route: int,
+    shares: Mapping[str, float],
+    paired: bool = False,
+) -> LogEvidence:
+    """Evidence for looks at one route of an open rollout, whose sums are kept from look to look.
+
+    Where answers may be streams no sums are kept: a request may be missing for any time.
+
+    Args:
+        folder, shares, paired: as of ``LogEvidence``.
+        table: the one in force.
+        rollout, route: whose sums they are, as of ``file_of``.
+    """
+    missing = longest(table)
+    if missing is None:
+        return LogEvidence(folder, shares, paired=paired)
+    file = file_of(folder, table.model, rollout, route)
+    return LogEvidence(folder, shares, file, paired, missing + SETTLED_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a look asks for; see ``Source`` and ``LogEvidence.observe``."""
+
+    where: str
+    since: float
+    until: float
+    apart: str
+    measures: tuple[Measure, ...]
+
+
+def _attach(db: duckdb.DuckDBPyConnection, cache: Path | None, asked: str) -> None:
+    """Attach the sums kept so far, if they are those of what is asked."""
+    if cache is None:
+        db.execute("ATTACH ':memory:' AS kept")
+        return
+    identity = f"{_SUMS} {asked} {db.execute('SELECT version()').fetchone()}"
+    db.execute(f"ATTACH {_text(str(cache))} AS kept")
+    db.execute("CREATE TABLE IF NOT EXISTS kept.identity (told VARCHAR)")
+    if db.execute("SELECT told FROM kept.identity").fetchall() != [(identity,)]:
+        db.execute("DETACH kept")
+        discard(cache)
+        db.execute(f"ATTACH {_text(str(cache))} AS kept")
+        db.execute("CREATE TABLE kept.identity AS SELECT $told AS told", {"told": identity})
 
 
 def _measure(metric: Metric | Measure) -> Measure:

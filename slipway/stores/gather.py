@@ -2,7 +2,7 @@
 """Evidence summed by DuckDB where the rows lie: requests per unit, then units per arm.
 
 Ten million rows become a few hundred numbers before any of them reaches Python. The sums per
-unit are kept, so that a look reads only the rows that came since the one before.
+unit of rows that are surely all there are kept, so that a look reads only those that came since.
 
 Units are kept by a 64-bit hash: among ten million of them, the chance that any two are taken
 for one is about 3 in a million.
@@ -10,6 +10,7 @@ for one is about 3 in a million.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Source:
         order: SQL of the order in which values came to be known, ``{seen}`` being when. No two rows
             share a place in it, or a unit's first value would be that of the faster thread; and it
             says nothing of the values, or the first would be no fair sample of them.
+        apart: SQL of which units, in which of their arms, count nowhere, from ``route``, the first
+            that gave a unit that arm; or nothing.
     """
 
     requests: str
@@ -58,6 +61,7 @@ class Source:
     since: float
     stable: str = "stable"
     order: str = "row({seen}, request_id)"
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,14 @@ class Batch:
         values: one SQL expression each; NULL where there is none.
         late: they need what comes back after the request: ``label``, ``feedback`` or nothing.
         maturity: they are known this many seconds after the request, if they came by then.
+        routed: whether a unit's first route in each arm is found too.
     """
 
     name: str
     values: tuple[str, ...]
     late: str
     maturity: float
+    routed: bool = False
 
     @property
     def seen(self) -> str:
@@ -86,6 +92,12 @@ class Batch:
     def known(self, since: float, until: float) -> str:
         """SQL of whether a row's values came to be known from ``since`` to ``until``."""
         return f"{self.seen} >= {since!r} AND {self.seen} < {until!r}"
+
+    def earliest(self, since: float) -> float:
+        """When the first request may have come of those whose values are known from ``since``."""
+        if self._waits:
+            return -math.inf
+        return since - self.maturity - 1.0 if self.maturity else since
 
     def asked(self, since: float, until: float) -> str:
         """SQL of whether a row is to be counted as one that was asked for its values.
@@ -120,8 +132,22 @@ class Batch:
             f"arg_min(v{i}, place) AS f{i}"
             for i in range(self.size)
         )
+        first = ", min(route) AS route" if self.routed else ""
         return (
-            f"SELECT unit, arm, count(*) FILTER (asked) AS requests{sums} FROM ({rows}) "
+            f"SELECT unit, arm, count(*) FILTER (asked) AS requests{first}{sums} FROM ({rows}) "
+            "GROUP BY unit, arm"
+        )
+
+    def merged(self, before: str, after: str) -> str:
+        """A query of the same, of two such results."""
+        sums = "".join(
+            f", sum(n{i}) AS n{i}, sum(y{i}) AS y{i}, arg_min(f{i}, part) AS f{i}"
+            for i in range(self.size)
+        )
+        first = ", min(route) AS route" if self.routed else ""
+        return (
+            f"SELECT unit, arm, sum(requests)::BIGINT AS requests{first}{sums} "
+            f"FROM (SELECT *, 0 AS part FROM {before} UNION ALL SELECT *, 1 FROM ({after})) "
             "GROUP BY unit, arm"
         )
 
@@ -164,28 +190,31 @@ class Gathering:
         db: a connection with a database ``kept`` attached, in memory or a file, for the sums per
             unit. It belongs to these measures and these rows alone.
         source: where rows are read now.
+        settled: the age in seconds at which a row is surely there. Sums are kept of older rows
+            alone; younger ones are read anew by each look, so that none is passed over.
     """
 
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, source: Source, measures: Sequence[Measure]
+        self,
+        db: duckdb.DuckDBPyConnection,
+        source: Source,
+        measures: Sequence[Measure],
+        settled: float = math.inf,
     ) -> None:
-        self._db, self._source, self._measures = db, source, measures
+        self._db, self._source, self._measures, self._settled = db, source, measures, settled
         db.execute(_START)
 
     def look(self, until: float, shares: Mapping[str, float]) -> Evidence:
-        """The evidence before ``until``; reads only the rows that earlier looks did not.
+        """The evidence before ``until``: of what is kept, and of the rows since.
 
         Raises:
             DataError: a bounded metric gave a value outside its bounds, or one is not finite.
         """
         plain = [m for m in self._measures if not isinstance(m, QuantileMeasure)]
-        batches = _batches(plain)
+        batches = _batches(plain, bool(self._source.apart))
         for batch in batches.values():
             self._read(batch, until)
-        self._db.execute(
-            "CREATE OR REPLACE TEMP TABLE crossed AS "
-            "SELECT unit FROM kept.requests GROUP BY unit HAVING count(*) > 1"
-        )
+        self._set_apart()
         seen: dict[str, Measured | Tails] = {}
         for m in plain:
             batch = batches[_late(m), m.maturity]
@@ -196,8 +225,7 @@ class Gathering:
             if isinstance(m, QuantileMeasure) and (found := self._tails(f"tail{index}", m, until)):
                 seen[m.name] = found
         units = self._rows(
-            "SELECT arm, count(*) FROM kept.requests ANTI JOIN crossed USING (unit) "
-            "GROUP BY arm ORDER BY arm"
+            f"SELECT arm, count(*) FROM {_counted('requests')} GROUP BY arm ORDER BY arm"
         )
         crossed = self._rows("SELECT count(*) FROM crossed")[0][0]
         return Evidence(dict(units), seen, dict(shares), crossed)
@@ -208,33 +236,53 @@ class Gathering:
 
     # Reading
 
-    def _read(self, batch: Batch, until: float, *also: str) -> None:
-        """Add a batch's new rows to its table, and note how far it was read, or do neither.
+    def _read(self, batch: Batch, until: float, fixed: bool = True) -> None:
+        """Sum a batch's rows before ``until`` per unit: those kept, and those since.
 
         Args:
-            also: statements that belong to it; ``{new}`` in them is the query of the new rows.
+            fixed: whether later looks will sum the same.
         """
-        table, size = f"kept.{batch.name}", range(batch.size)
-        told = self._rows("SELECT until FROM kept.progress WHERE batch = $b", {"b": batch.name})
-        if told and until <= told[0][0]:
-            return  # an earlier look saw as much
-        further = bool(told) and batch.late != "feedback"  # whose time of coming is not known
-        new = self._values(batch, told[0][0] if further else self._source.since, until)
-        units = batch.summed(new)
-        if further:
-            merged = "".join(
-                f", sum(n{i}) AS n{i}, sum(y{i}) AS y{i}, arg_min(f{i}, part) AS f{i}" for i in size
+        begun, end = self._begun(batch, until), until - self._settled
+        since = self._source.since if begun is None else begun
+        # Each look reads the last rows anew, so it costs little to let as many again come first.
+        # Feedback is never kept: when it came is not known.
+        if fixed and batch.late != "feedback" and end - since >= self._settled:
+            anew = f"DELETE FROM kept.histogram WHERE measure = '{batch.name}'"
+            self._commit(
+                *([anew] if begun is None else []),
+                *self._spread(batch, since, end, "INSERT INTO kept.histogram"),
+                f"CREATE OR REPLACE TABLE kept.{batch.name} AS {self._summed(batch, begun, end)}",
+                f"INSERT OR REPLACE INTO kept.progress VALUES ('{batch.name}', {end!r})",
             )
-            units = (
-                f"SELECT unit, arm, sum(requests)::BIGINT AS requests{merged} "
-                f"FROM (SELECT *, 0 AS part FROM {table} UNION ALL SELECT *, 1 FROM ({units})) "
-                "GROUP BY unit, arm"
-            )
+            begun = since = end
         self._commit(
-            *(statement.format(new=new) for statement in also),
-            f"CREATE OR REPLACE TABLE {table} AS {units}",
-            f"INSERT OR REPLACE INTO kept.progress VALUES ('{batch.name}', {until!r})",
+            *self._spread(batch, since, until, "CREATE OR REPLACE TEMP TABLE histogram AS"),
+            f"CREATE OR REPLACE TEMP TABLE sums_{batch.name} AS "
+            f"{self._summed(batch, begun, until)}",
         )
+
+    def _spread(self, batch: Batch, since: float, until: float, into: str) -> list[str]:
+        """A statement that puts the histogram of a quantile's new values somewhere."""
+        if not isinstance(batch, TailBatch):
+            return []
+        return [
+            f"{into} SELECT '{batch.name}' AS measure, arm, floor(ln(greatest(v0, 1e-9)) / "
+            f"ln(1 + {WIDTH!r}))::BIGINT AS key, count(v0) AS n "
+            f"FROM ({self._values(batch, since, until)}) ANTI JOIN apart USING (unit, arm) "
+            "WHERE v0 IS NOT NULL GROUP BY ALL"
+        ]
+
+    def _begun(self, batch: Batch, until: float) -> float | None:
+        """How far a batch was read, if it was, and no further than this look is to read."""
+        told = self._rows("SELECT until FROM kept.progress WHERE batch = $b", {"b": batch.name})
+        return float(told[0][0]) if told and told[0][0] <= until else None
+
+    def _summed(self, batch: Batch, begun: float | None, until: float) -> str:
+        """A query of a batch's sums per unit before ``until``."""
+        if begun is None:
+            return batch.summed(self._values(batch, self._source.since, until))
+        after = batch.summed(self._values(batch, begun, until))
+        return batch.merged(f"kept.{batch.name}", after)
 
     def _values(self, batch: Batch, since: float, until: float) -> str:
         """A query of a batch's rows that came, or came to be known, from ``since`` to ``until``."""
@@ -245,12 +293,27 @@ class Gathering:
             for i, v in enumerate(batch.values)
         )
         place = source.order.format(seen=batch.seen)
-        # The bound on "at" itself lets DuckDB pass over the parts of files that are too new.
+        route = ", route" if batch.routed else ""
+        # The bounds on "at" itself let DuckDB pass over the parts of files that are of other times.
+        earliest = max(source.since, batch.earliest(since))
         return (
-            f"SELECT hash(unit) AS unit, arm, {place} AS place, {asked} AS asked{columns} "
+            f"SELECT hash(unit) AS unit, arm, {batch.seen} AS seen, {place} AS place, "
+            f"{asked} AS asked{route}{columns} "
             f"FROM {source.judged if batch.late else source.requests} "
-            f'WHERE {source.where} AND "at" >= {source.since!r} AND "at" < {until!r} '
+            f'WHERE {source.where} AND "at" >= {earliest!r} AND "at" < {until!r} '
             f"AND (({asked}) OR ({known}))"
+        )
+
+    def _set_apart(self) -> None:
+        """Find what counts nowhere: what the source sets apart, and units in several arms."""
+        apart = self._source.apart
+        self._db.execute(
+            "CREATE OR REPLACE TEMP TABLE apart AS SELECT unit, arm FROM sums_requests "
+            f"{f'QUALIFY {apart}' if apart else 'LIMIT 0'}"
+        )
+        self._db.execute(
+            "CREATE OR REPLACE TEMP TABLE crossed AS SELECT unit FROM sums_requests "
+            "ANTI JOIN apart USING (unit, arm) GROUP BY unit HAVING count(*) > 1"
         )
 
     def _commit(self, *statements: str) -> None:
@@ -270,7 +333,7 @@ class Gathering:
 
     def _measured(self, table: str, i: int, bounds: tuple[float | None, float | None]) -> Measured:
         """The sums per arm of value i of a table."""
-        rows = f"kept.{table} ANTI JOIN crossed USING (unit)"
+        rows = _counted(table)
         asked = dict(self._rows(f"SELECT arm, sum(requests)::BIGINT FROM {rows} GROUP BY arm"))
         centre = self._rows(f"SELECT sum(y{i}) / nullif(sum(n{i}), 0) FROM {rows}")[0][0]
         if centre is None:
@@ -322,17 +385,17 @@ class Gathering:
             f"CASE arm WHEN '{stable}' THEN {threshold!r} ELSE {border!r} END"
             for border in (threshold, *moved)
         )
-        self._read(
-            TailBatch(name, (_checked(measure),), _late(measure), measure.maturity, borders),
-            until,
-            f"INSERT INTO kept.histogram SELECT '{name}', arm, floor(ln(greatest(v0, 1e-9)) / "
-            f"ln(1 + {WIDTH!r}))::BIGINT, count(v0) FROM ({{new}}) WHERE v0 IS NOT NULL "
-            "GROUP BY ALL",
+        fixed = self._kept_threshold(name) is not None
+        batch = TailBatch(
+            name, (_checked(measure),), _late(measure), measure.maturity, borders=borders
         )
+        self._read(batch, until, fixed)
         level, worse, no_worse = (self._measured(name, i, (0.0, 1.0)) for i in range(3))
+        before = "" if self._begun(batch, until) is None else "FROM kept.histogram UNION ALL "
         histograms: dict[str, dict[int, int]] = {}
         for arm, key, n in self._rows(
-            "SELECT arm, key, sum(n)::BIGINT FROM kept.histogram WHERE measure = $m GROUP BY ALL",
+            f"SELECT arm, key, sum(n)::BIGINT FROM ({before}FROM histogram) "
+            "WHERE measure = $m GROUP BY ALL",
             {"m": name},
         ):
             histograms.setdefault(arm, {})[key] = n
@@ -340,28 +403,39 @@ class Gathering:
 
     def _threshold(self, name: str, measure: QuantileMeasure, until: float) -> float | None:
         """The pooled quantile of the first values, once they are all there; fixed ever after."""
-        kept = self._rows("SELECT value FROM kept.thresholds WHERE measure = $m", {"m": name})
-        if kept:
-            return float(kept[0][0])
+        kept = self._kept_threshold(name)
+        if kept is not None:
+            return kept
         alone = Batch(name, (_checked(measure),), _late(measure), measure.maturity)
         values = self._values(alone, self._source.since, until)
-        count, value = self._rows(
-            f"SELECT count(*), quantile_cont(v0, {measure.q!r}) FROM (SELECT v0 FROM ({values}) "
+        count, value, last = self._rows(
+            f"SELECT count(*), quantile_cont(v0, {measure.q!r}), max(seen) FROM (SELECT v0, seen "
+            f"FROM ({values}) ANTI JOIN apart USING (unit, arm) "
             f"WHERE v0 IS NOT NULL ORDER BY place LIMIT {measure.first})"
         )[0]
         if count < measure.first:
             return None
-        self._commit(f"INSERT INTO kept.thresholds VALUES ('{name}', {value!r})")
+        if last < until - self._settled and alone.late != "feedback":
+            self._commit(f"INSERT INTO kept.thresholds VALUES ('{name}', {value!r})")
         return float(value)
 
+    def _kept_threshold(self, name: str) -> float | None:
+        kept = self._rows("SELECT value FROM kept.thresholds WHERE measure = $m", {"m": name})
+        return float(kept[0][0]) if kept else None
 
-def _batches(measures: Iterable[Measure]) -> dict[tuple[str, float], Batch]:
+
+def _counted(table: str) -> str:
+    """The sums of a table that count."""
+    return f"sums_{table} ANTI JOIN crossed USING (unit) ANTI JOIN apart USING (unit, arm)"
+
+
+def _batches(measures: Iterable[Measure], routed: bool) -> dict[tuple[str, float], Batch]:
     """Measures by when their values are known; requests themselves always, first."""
     values: dict[tuple[str, float], list[str]] = {("", 0.0): []}
     for m in measures:
         values.setdefault((_late(m), m.maturity), []).append(_checked(m))
     return {
-        key: Batch("requests" if not i else f"batch{i}", tuple(listed), *key)
+        key: Batch(f"batch{i}" if i else "requests", tuple(listed), *key, routed and not i)
         for i, (key, listed) in enumerate(values.items())
     }
 

@@ -264,6 +264,7 @@ def _compact_one(
 
 def main(arguments: list[str]) -> int:
     """``compact DIR [MODEL=DAYS ...]``: one round of compaction, and of forgetting what is old."""
+    from slipway.stores.kept import forget
     from slipway.stores.retention import prune
 
     try:
@@ -277,6 +278,7 @@ def main(arguments: list[str]) -> int:
         )
         return 2
     now = time.time()
+    forget(Path(folder), now)
     turned, forgotten = compact(Path(folder), now), prune(Path(folder), keep_days, now)
     sys.stdout.write(f"{turned} segments compacted, {forgotten} files without what was old\n")
     return 0
