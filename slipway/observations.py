@@ -207,10 +207,11 @@ def _check_shape(path: Path) -> None:
             for row in lines:
                 if row and len(row) != len(header):
                     raise UsageError(
-                        f"the line {lines.line_num} has {len(row)} fields, and the header "
+                        f"line {lines.line_num} has {len(row)} fields, and the header "
                         f"{len(header)}",
                         where=str(path),
-                        do="give each row a field for every column, empty where there is no value",
+                        do="part fields by commas, and give each row one for every column, empty "
+                        "where there is no value",
                     )
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
@@ -221,7 +222,7 @@ def _check_shape(path: Path) -> None:
 def _cell(error: str) -> str:
     """Which cell of a file a database error means, in words; nothing where it means none."""
     value = re.search(r"Could not convert string ['\"](.*?)['\"] to", error)
-    moment = re.search(r"invalid timestamp field format: \"(.*?)\"", error)
+    moment = re.search(r"timestamp field .*?: \"(.*?)\"", error)
     column = re.search(r"column \"?(\w+)", error)
     line = re.search(r"CSV Error on Line: (\d+)", error)
     found = value or moment

@@ -343,6 +343,11 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
             "column time: 'noon' is no moment",
             "such as 2026-01-31T12:00:00Z",
         ),
+        (
+            [["2026-02-30T12:00:00Z", *row[1:]] for row in FINE],
+            "column time: '2026-02-30T12:00:00Z' is no moment",
+            "such as 2026-01-31T12:00:00Z",
+        ),
         ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
         ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),
         ([*FINE, [0.5, "stable", "c", 0, 1, 0]], "times are out of order: row 3", "sort"),
@@ -355,7 +360,7 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
             "mend the file",
         ),
         ([*FINE, [2, "stable", "c", 0, 1, 0, 7]], "line 4 has 7 fields, and the header 6", "field"),
-        ([*FINE, [2, "stable", "c", 0]], "line 4 has 4 fields, and the header 6", "every column"),
+        ([*FINE, [2, "stable", "c", 0]], ": line 4 has 4 fields, and the header 6", "by commas"),
     ],
 )
 def test_bad_rows_get_one_clear_error(
