@@ -327,7 +327,7 @@ def _tests(seen: Measured, gate: Gate, pair: Pair, alpha: float) -> list[Test]:
     Where counts cannot answer, the exact test of first values speaks until the normal one, which
     uses every value, may be trusted; each has its part from the start, so the change is paid for.
     """
-    bounded = seen.low is not None and seen.high is not None
+    bounded = seen.range < math.inf
     if gate.type == "rate" and gate.relative is not None:
         counted = COUNTED if gate.lower_is_better else COUNTED_IF_HIGHER
         count = CountTest(seen, pair, counted)
@@ -358,7 +358,7 @@ def _interval(
         return ends
     if len(tests) > 1:
         return tests[1].interval(alpha)
-    bounded = seen.low is not None and seen.high is not None
+    bounded = seen.range < math.inf
     return FirstValueTest(seen, pair, _spare(count)).interval(alpha) if bounded else None
 
 
