@@ -7,6 +7,7 @@ than they seem to; ``resemblance`` measures that, and who reads them has to act 
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import math
@@ -21,6 +22,8 @@ from slipway.errors import UsageError
 TIMEOUT_SECONDS = 30.0
 MOST_BYTES = 64 * 1024 * 1024
 ARM = "arm"
+ANSWERED = (200, 400, 422)
+"""What the API answers with: results, bad parameters, a query that cannot be worked out."""
 
 
 def query_range(
@@ -38,59 +41,101 @@ def query_range(
         step: seconds between two windows; the query's own range should be no longer.
 
     Raises:
-        UsageError: the server does not answer or refuses, or its series are not one per arm.
+        UsageError: the server does not answer, is no Prometheus or refuses, or its series are not
+            numbers of one arm each.
 
     Source: https://prometheus.io/docs/prometheus/latest/querying/api/#range-queries
     """
     asked = {"query": query, "start": repr(start), "end": repr(end), "step": repr(step)}
-    answer = _get(f"{url.rstrip('/')}/api/v1/query_range?{urllib.parse.urlencode(asked)}", query)
+    place = _place(url)
+    answer = _get(f"{url.rstrip('/')}/api/v1/query_range?{urllib.parse.urlencode(asked)}", place)
+    try:
+        if answer["status"] == "error":
+            raise UsageError(
+                f"Prometheus refuses the query: {answer['error']}",
+                where=query,
+                do="mend the query",
+            )
+        return _by_arm(answer["data"], query)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the server answers, but not as Prometheus answers a range query: {answer!r:.80}",
+            where=place,
+            do="see that the address is a Prometheus's, up to what comes before /api/v1",
+        ) from error
+
+
+def _by_arm(data: Any, query: str) -> dict[str, dict[float, float]]:
+    """The series of an answer; one in another form than documented ends in what Python raises."""
+    if data["resultType"] != "matrix":
+        raise ValueError(data["resultType"])
     found: dict[str, dict[float, float]] = {}
-    for series in answer["data"]["result"]:
-        arm = series["metric"].get(ARM)
-        if arm is None or arm in found:
+    for series in data["result"]:
+        arm = series["metric"].get(ARM, "")
+        if "histograms" in series:
+            raise UsageError(
+                "the query gives native histograms, which are no numbers",
+                where=query,
+                do="make a number of each window's, such as by histogram_quantile(0.9, ...)",
+            )
+        if not arm or arm in found:
             raise UsageError(
                 f"the query gives {'several series of one arm' if arm else 'a series without arm'}",
                 where=query,
                 do=f"give one series per arm, such as 'sum by ({ARM}) (...)'",
             )
+        if not isinstance(arm, str):
+            raise TypeError(arm)
         numbers = {float(at): float(value) for at, value in series["values"]}
         found[arm] = {at: value for at, value in numbers.items() if math.isfinite(value)}
     return found
 
 
-def _get(address: str, query: str) -> Any:
-    server = urllib.parse.urlsplit(address)
-    if server.scheme not in ("http", "https"):
-        raise UsageError(
-            "a Prometheus is asked over http or https",
-            where=address.partition("/api/")[0],
-            do="give an address such as http://127.0.0.1:9090",
-        )
-    place = f"{server.scheme}://{server.netloc.rpartition('@')[2]}"
+def _place(url: str) -> str:
+    """A server's address, without the password that may be in it."""
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
-            body = reply.read(MOST_BYTES + 1)
-        answer = json.loads(body) if len(body) <= MOST_BYTES else {"error": "too long an answer"}
-    except urllib.error.HTTPError as error:
-        answer = _refusal(error)
-    except (OSError, ValueError) as error:
+        server = urllib.parse.urlsplit(url)
+        fit = server.scheme in ("http", "https") and server.hostname and server.port != 0
+    except ValueError:  # brackets without an end, a port beyond 65535
+        fit = False
+    if not fit or len(url.split()) != 1:
         raise UsageError(
-            f"Prometheus does not answer: {getattr(error, 'reason', error)}",
-            where=place,
-            do="see that it runs, and that the address is right",
-        ) from error
-    if not isinstance(answer, Mapping) or answer.get("status") != "success":
-        told = answer.get("error", answer) if isinstance(answer, Mapping) else answer
-        raise UsageError(f"Prometheus refuses the query: {told}", where=query, do="mend the query")
+            "a Prometheus is asked over http or https, and this is no such address",
+            where=url,
+            do="give one such as http://127.0.0.1:9090",
+        )
+    return f"{server.scheme}://{server.netloc.rpartition('@')[2]}"
+
+
+def _get(address: str, place: str) -> Any:
+    """What the server answers, whether it grants the query or refuses it."""
+    status = 200
+    try:
+        try:
+            reply = urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            reply, status = error, error.code
+        with reply:
+            body = reply.read(MOST_BYTES + 1)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise _ill(f"does not answer: {reason or type(error).__name__}", place) from error
+    if len(body) > MOST_BYTES:
+        raise UsageError("too long an answer", where=place, do="give a longer --step")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = body[:80].decode(errors="replace")
+    if status not in ANSWERED:
+        told = answer.get("error", "") if isinstance(answer, Mapping) else ""
+        raise _ill(f"answers with status {status}{': ' if told else ''}{told}", place)
     return answer
 
 
-def _refusal(error: urllib.error.HTTPError) -> Any:
-    """What a status of 400 and above says, in Prometheus's own words where it has some."""
-    try:
-        return json.loads(error.read(MOST_BYTES))
-    except ValueError:
-        return {"error": f"status {error.code}"}
+def _ill(what: str, place: str) -> UsageError:
+    return UsageError(
+        f"Prometheus {what}", where=place, do="see that it runs, and that the address is right"
+    )
 
 
 def resemblance(values: Mapping[float, float]) -> float:
