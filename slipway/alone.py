@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from slipway.carried import SURE, Ratio, mean_beside_first, value_variance
 from slipway.evidence import Measured, Sums
 from slipway.gates import Gate
-from slipway.inference import Comparison, Ratio, bound, trusted_units, wealth
+from slipway.inference import Comparison, bound, trusted_units, wealth
 from slipway.sequential import STAKES, log_gains, log_sum_exp
 
 
@@ -44,11 +45,14 @@ class _FirstValues:
         counts = np.asarray(sums.bins)
         used = counts.nonzero()[0]
         self._values, self._counts = used / (len(counts) - 1), counts[used]
+        parts, variance = mean_beside_first(sums)
+        error = SURE * math.sqrt(variance)
+        self._least, self._most = min(parts - error, 0.0), max(parts + error, 0.0)
 
     def log_e(self, limit: float, *, above: bool) -> float:
         import numpy as np
 
-        m = (limit - self._low) / self._range
+        m = (limit - (self._least if above else self._most) - self._low) / self._range
         if not 0.0 < m < 1.0:
             return math.inf if self._refuted_at_bound(m, above) else -math.inf
         most = 1.0 / m if above else 1.0 / (1.0 - m)
@@ -86,7 +90,7 @@ class _Normal:
     def __init__(self, seen: Measured, sums: Sums, part: float, per_nat: float) -> None:
         self.part, self._ratio, self._centre = part, Ratio(sums), seen.centre
         self._per_nat = per_nat
-        variance = sums.first2 / sums.units - (sums.first / sums.units) ** 2
+        variance = value_variance(sums)
         self._clock = self._ratio.dd / variance if variance > 0.0 else 0.0
 
     def lacks(self, alpha: float) -> tuple[float, float] | None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from slipway.evidence import Measured
+from slipway.carried import Ratio, plain, ratio_beside_units
+from slipway.evidence import Measured, Sums
 from slipway.gates import EVEN, Border, Gate
 from slipway.inference import (
     COUNTED,
@@ -20,7 +22,6 @@ from slipway.inference import (
     Comparison,
     FirstValueTest,
     Pair,
-    Ratio,
     bound,
     cut,
     trusted_units,
@@ -179,11 +180,14 @@ def compare_cohorts(
     if bounded and not trusted:
         tests = [FirstValues(cohorts, part)]
 
+    strata = tuple(_events(seen, pair) for seen, pair in cohorts) if counts else ()
+    least, most = _beside_units(cohorts) if counts else (1.0, 1.0)
+
     def log_e(border: Border, *, above: bool) -> float:
         told = [test.log_e(border, above=above) for test in tests]
         if counts and border.shift == 0.0 and border.slope > 0.0:
-            strata = tuple(_events(seen, pair) for seen, pair in cohorts)
-            told.append(next_events(strata, border.slope, above=above) + math.log(part))
+            slope = border.slope / (least if above else most)
+            told.append(next_events(strata, slope, above=above) + math.log(part))
         return max(told, default=0.0)
 
     def surely(border: Border, *, above: bool) -> bool:
@@ -212,13 +216,22 @@ def _events(seen: Measured, pair: Pair) -> tuple[int, int, float]:
     return seen.arms[pair.baseline].events, seen.arms[pair.candidate].events, pair.share
 
 
+def _beside_units(cohorts: Sequence[Cohort]) -> tuple[float, float]:
+    """``carried.ratio_beside_units`` of all cohorts together."""
+    arms = [Sums(), Sums()]
+    for seen, pair in cohorts:
+        for place, arm in enumerate((pair.baseline, pair.candidate)):
+            arms[place] += replace(plain(seen.arms[arm], seen.centre), bins=())
+    return ratio_beside_units(*arms)
+
+
 def _figure(cohorts: Sequence[Cohort], baseline: bool) -> float:
-    """An arm's figure: its cohorts', each weighted by the requests of both arms in it."""
+    """An arm's figure: its cohorts', each weighted as its difference is."""
     total, weighted = 0.0, 0.0
     for seen, pair in cohorts:
         both = [seen.arms[arm] for arm in (pair.baseline, pair.candidate)]
         mine = both[0] if baseline else both[1]
-        weight = both[0].n + both[1].n
+        weight = both[0].n * both[1].n / (both[0].n + both[1].n)
         total += weight
         weighted += weight * (mine.y / mine.n + seen.centre)
     return weighted / total

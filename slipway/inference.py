@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from slipway.boundaries import bernoulli_interval, root
-from slipway.evidence import Measured, Sums, Tails, bin_edges
+from slipway.carried import (
+    SURE,
+    Ratio,
+    mean_beside_first,
+    plain,
+    ratio_beside_units,
+    value_variance,
+)
+from slipway.evidence import Measured, Tails, bin_edges
 from slipway.gates import EVEN, Border, Gate
 from slipway.sequential import (
     MeanComparison,
@@ -115,10 +123,15 @@ class _ByWealth:
 
 
 class CountTest:
-    """Exact: which arm the next unit with an event is in. Answers of ratios only."""
+    """Exact: which arm the next unit with an event is in. Answers of ratios only.
+
+    What that says of rates is less where units have many events (``slipway.carried``).
+    """
 
     def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
         self._stable, self._candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
+        arms = (plain(s, seen.centre) for s in (self._stable, self._candidate))
+        self._beside = ratio_beside_units(*arms)
         self._rate = self._stable.y / self._stable.n + seen.centre
         self._share, self.part = pair.share, part
         self._counts = (self._stable.events, self._candidate.events)
@@ -127,16 +140,20 @@ class CountTest:
         """See ``Test``."""
         if border.shift != 0.0 or border.slope <= 0.0:
             return -math.inf
-        return next_event(*self._counts, self._share, border.slope, above=above) + math.log(
-            self.part
-        )
+        slope = self._of_units(border, above)
+        return next_event(*self._counts, self._share, slope, above=above) + math.log(self.part)
 
     def decides(self, border: Border, alpha: float, *, above: bool) -> bool:
         """See ``Test``."""
         if border.shift != 0.0 or border.slope <= 0.0:
             return False
-        part = alpha * self.part
-        return refuted(*self._counts, self._share, border.slope, part, above=above)
+        slope = self._of_units(border, above)
+        return refuted(*self._counts, self._share, slope, alpha * self.part, above=above)
+
+    def _of_units(self, border: Border, above: bool) -> float:
+        """The ratio of units with an event beyond which that of the rates is beyond the border."""
+        least, most = self._beside
+        return border.slope / (least if above else most)
 
     @property
     def rare(self) -> bool:
@@ -159,12 +176,15 @@ class CountTest:
 
     def ratio(self, alpha: float) -> tuple[float, float]:
         """The confidence sequence of the ratio of the rates, each end at alpha, weighted."""
-        told = (*self._counts, self._share, alpha * self.part)
-        return count_ratio(*told, upper=False), count_ratio(*told, upper=True)
+        told, (least, most) = (*self._counts, self._share, alpha * self.part), self._beside
+        return least * count_ratio(*told, upper=False), most * count_ratio(*told, upper=True)
 
 
 class FirstValueTest(_ByWealth):
-    """Exact: bets on the first measured value of each unit, for metrics with bounds."""
+    """Exact: bets on the first measured value of each unit, for metrics with bounds.
+
+    What that says of means is less where later values differ (``slipway.carried``).
+    """
 
     def __init__(self, seen: Measured, pair: Pair, part: float) -> None:
         import numpy as np
@@ -174,34 +194,28 @@ class FirstValueTest(_ByWealth):
         self._low, self._range, self._part = seen.low, seen.high - seen.low, part
         stable, candidate = (np.asarray(seen.arms[a].bins) for a in (pair.baseline, pair.candidate))
         self._bets = MeanComparison(candidate, stable, pair.share)
+        arms = (seen.arms[pair.baseline], seen.arms[pair.candidate])
+        self._beside = [mean_beside_first(sums) for sums in arms]
+
+    def _parts_by(self, slope: float) -> tuple[float, float]:
+        """The least and the most that means may be beyond a line of that slope, if first values
+        are on it; around 0."""
+        (s, s_variance), (c, c_variance) = self._beside
+        error = SURE * math.sqrt(c_variance + slope**2 * s_variance)
+        return min(c - slope * s - error, 0.0), max(c - slope * s + error, 0.0)
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
-        shift = (border.slope * self._low + border.shift - self._low) / self._range
+        least, most = self._parts_by(border.slope)
+        line = border.shift - (least if above else most)
+        shift = (border.slope * self._low + line - self._low) / self._range
         return self._bets.log_e(border.slope, shift, above=above) + math.log(self._part)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """See ``Test``."""
         low, high = (self._bets.bound(alpha * self._part, upper=u) for u in (False, True))
-        return low * self._range, high * self._range
-
-
-class Ratio:
-    """A ratio of totals over units: its mean, its variance, and how many units that rests on.
-
-    By linearisation, a unit's deviation is d = y - mean * n; the variance counts units, however
-    many requests each of them sent (Deng, Knoblich and Lu, "Applying the delta method in metric
-    analytics", KDD 2018, arXiv 1803.06336).
-    """
-
-    def __init__(self, sums: Sums) -> None:
-        r = self.mean = sums.y / sums.n
-        self.dd = max(sums.yy - 2 * r * sums.ny + r * r * sums.nn, 0.0)
-        d4 = sums.y4 - 4 * r * sums.y3n + 6 * r**2 * sums.y2n2 - 4 * r**3 * sums.yn3
-        d4 = self.d4 = max(d4 + r**4 * sums.n4, 0.0)
-        # Of normal deviations all units count; where a few are large, only those few do.
-        self.effective = 3.0 * self.dd**2 / d4 if self.dd > 0.0 and d4 > 0.0 else 0.0
-        self.variance = self.dd / sums.n**2
+        least, most = self._parts_by(1.0)
+        return low * self._range + least, high * self._range + most
 
 
 def wealth(s: float, v: float) -> float:
@@ -234,9 +248,7 @@ class NormalTest(_ByWealth):
         stable, candidate = seen.arms[pair.baseline], seen.arms[pair.candidate]
         self._c, self._s, self._part, self._per_nat = Ratio(candidate), Ratio(stable), part, per_nat
         self._centre = seen.centre
-        units = stable.units + candidate.units
-        mean = (stable.first + candidate.first) / units
-        unit_variance = (stable.first2 + candidate.first2) / units - mean**2
+        unit_variance = value_variance(stable, candidate)
         dd = self._c.dd + self._s.dd
         gathered = self._c.dd * self._s.dd / dd if dd > 0.0 else 0.0
         self.clock = gathered / unit_variance if unit_variance > 0.0 else 0.0
@@ -297,7 +309,7 @@ def compare(
         intervals: whether to work out the interval, which no decision needs.
     """
     if isinstance(seen, Tails):
-        return _compare_quantiles(seen, gate, pair, alpha, intervals)
+        return _compare_quantiles(seen, gate, pair, alpha, next_share, intervals)
     tests = _tests(seen, gate, pair, alpha)
     worse, no_worse = gate.borders(next_share)
     lower = gate.lower_is_better
@@ -397,9 +409,14 @@ def _any(tests: Sequence[Test], border: Border, alpha: float, *, above: bool) ->
 
 
 def _compare_quantiles(
-    seen: Tails, gate: Gate, pair: Pair, alpha: float, intervals: bool
+    seen: Tails, gate: Gate, pair: Pair, alpha: float, next_share: float, intervals: bool
 ) -> Comparison:
-    """A quantile is beyond a border where more values are: three questions of rates."""
+    """A quantile is beyond a border where its confidence sequence is, and more values are.
+
+    The second is a question of rates, three of them. It is asked while there are too few values
+    for the first to be trusted alone; alone it would tell arms apart whose values only lie
+    otherwise around the threshold.
+    """
     lower = gate.lower_is_better
     level, worse, no_worse = (
         _tail_tests(m, pair, alpha) for m in (seen.level, seen.worse, seen.no_worse)
@@ -407,18 +424,23 @@ def _compare_quantiles(
     arms = (pair.baseline, pair.candidate)
     bins = [_quantile(seen, arm, 0.0) for arm in arms]
     figures = [(low + high) / 2 for low, high in bins]
-    interval = None
-    if intervals:
-        s, c = (_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms)
-        interval = _closed(c[0] - s[1], c[1] - s[0])
+    s, c = (_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms)
+    many = all(_tail_units(seen, arm) >= TRUSTED_UNITS * math.log(2.0 / alpha) for arm in arms)
+
+    def decides(tests: Sequence[Test], border: Border, *, above: bool) -> bool:
+        line = border.slope * s[1 if above else 0] + border.shift
+        beyond = c[0] >= line if above else c[1] <= line
+        return beyond and (many or _any(tests, EVEN, alpha, above=above))
+
+    of_worse, of_no_worse = gate.borders(next_share)
     return Comparison(
         figures=(figures[0], figures[1]),
         effect=figures[1] - figures[0],
-        interval=interval,
+        interval=_closed(c[0] - s[1], c[1] - s[0]) if intervals else None,
         log_e=_strongest(worse, EVEN, above=lower),
-        worse=_any(worse, EVEN, alpha, above=lower),
-        no_worse=_any(no_worse, EVEN, alpha, above=not lower),
-        better=_any(level, EVEN, alpha, above=not lower),
+        worse=decides(worse, of_worse, above=lower),
+        no_worse=decides(no_worse, of_no_worse, above=not lower),
+        better=decides(level, EVEN, above=not lower),
         resolution=sum(high - low for low, high in bins) / 2,
     )
 
@@ -435,14 +457,23 @@ def _tail_tests(seen: Measured, pair: Pair, alpha: float) -> list[Test]:
 def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:
     """How far, in levels, an arm's quantile may be from q, at half of alpha for each arm."""
     sums = seen.level.arms[arm]
+    se = math.sqrt(seen.q * (1.0 - seen.q) * _design_effect(seen, arm) / sums.n)
+    v = float(sums.units)
+    return se * bound(v, alpha / 2) / math.sqrt(v)
+
+
+def _design_effect(seen: Tails, arm: str) -> float:
+    """What counting units instead of requests costs: at the threshold, and so at the level q."""
+    sums = seen.level.arms[arm]
     ratio = Ratio(sums)
     p = ratio.mean + seen.level.centre
     binomial = p * (1.0 - p) / sums.n
-    # What counting units instead of requests costs, carried over to the level q.
-    effect = max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
-    se = math.sqrt(seen.q * (1.0 - seen.q) * effect / sums.n)
-    v = float(sums.units)
-    return se * bound(v, alpha / 2) / math.sqrt(v)
+    return max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
+
+
+def _tail_units(seen: Tails, arm: str) -> float:
+    """How many independent values of an arm lie on the rarer side of its quantile."""
+    return seen.level.arms[arm].n * min(seen.q, 1.0 - seen.q) / _design_effect(seen, arm)
 
 
 def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:

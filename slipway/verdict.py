@@ -21,6 +21,7 @@ from slipway.evidence import Cohorts, Evidence, Measured, Tails
 from slipway.gates import Gate, Gates
 from slipway.inference import Comparison, Pair, compare
 from slipway.sequential import mismatch
+from slipway.unmeasured import due, unmeasured
 
 STABLE, CANDIDATE = "stable", "candidate"
 
@@ -329,10 +330,10 @@ def _judge_gate(
         arms[arm].units if arm in arms else 0 for arm in (pair.baseline, pair.candidate)
     )
     units = (stable, candidate)
-    missing = _unmeasured(level, gate, units, pair)
+    missing = unmeasured(seen, level, gate, units, pair)
     uneven = "" if gate.limit is not None else split.doubt(units, f"units with {gate.name}")
     if seen is None or missing or uneven:
-        failed = bool(missing) and gate.missing == "fail" and _due(evidence, level, gate, pair)
+        failed = bool(missing) and gate.missing == "fail" and due(evidence, level, gate, pair)
         empty = missing or uneven
         reason = f"{empty}, which this gate counts as worse" if failed else empty
         outcome = Finding.WORSE if failed else Finding.NOT_MEASURED
@@ -388,36 +389,6 @@ def _share(result: GateResult, gate: Gate, next_share: float) -> float:
         return 0.0
     harm = result.interval[1] if gate.lower_is_better else -result.interval[0]
     return 1.0 if harm <= gate.budget else gate.budget / harm
-
-
-def _wanted(gate: Gate, pair: Pair) -> tuple[str, ...]:
-    """The arms that a gate needs data of: beyond a limit, the candidate alone."""
-    return (pair.candidate,) if gate.limit is not None else (pair.baseline, pair.candidate)
-
-
-def _due(evidence: Evidence, level: Measured | None, gate: Gate, pair: Pair) -> bool:
-    """Whether so much was asked of the arms that silence says something: before, it is early."""
-    if level is None and gate.type == "quantile":
-        return False  # it has no evidence before its threshold is fixed
-    asked = evidence.units if level is None else level.requests
-    return all(asked.get(arm, 0) >= gate.min_units for arm in _wanted(gate, pair))
-
-
-def _unmeasured(level: Measured | None, gate: Gate, units: tuple[int, int], pair: Pair) -> str:
-    """Why a gate is not measured, or nothing."""
-    wanted = _wanted(gate, pair)
-    arms = (pair.baseline, pair.candidate)
-    empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n and arm in wanted)
-    if level is None or empty:
-        return f"{gate.name} was not measured: no data{' of ' + empty if empty else ''}"
-    for arm in wanted:
-        asked = level.requests.get(arm, 0)
-        if level.arms[arm].n < gate.coverage * asked:
-            return (
-                f"{gate.name} was measured for {level.arms[arm].n:.0f} of {asked} requests of "
-                f"{arm}, fewer than the {100 * gate.coverage:g} % it must be"
-            )
-    return ""
 
 
 def _margin(gate: Gate, stable: float, next_share: float) -> float:
