@@ -29,19 +29,21 @@ def boundary(share: float, alpha: float, most: int) -> Array:
     return np.array(found)
 
 
-def slipway(traffic: Traffic, share: float, alpha: float, counted: float) -> tuple[Array, Array]:
+def slipway(
+    traffic: Traffic, share: float, alpha: float, counted: float, normal: float
+) -> tuple[Array, Array]:
     """Slipway's *worse* at no margin: looking after every event, and every minute.
 
     Args:
         alpha: the gate's part.
-        counted: the part of it that the test of counts has; the normal test has the rest.
+        counted, normal: the parts of it that the test of counts and the normal one have.
     """
     most = 1 << max(8, int(traffic.firsts.sum((1, 2)).max()).bit_length())
     least = boundary(share, alpha * counted, most)
     total = np.cumsum(traffic.counts, 1)[:, :, 1, 0]
     firsts = np.cumsum(traffic.firsts, 1)
     over = firsts[..., 1] >= least[firsts.sum(-1)]
-    over |= _normal(traffic.sums, alpha * (1 - counted))
+    over |= _normal(traffic.sums, alpha * normal)
     minutely = _at(over, total)
     each = minutely.copy()
     ends = firsts.sum(-1)

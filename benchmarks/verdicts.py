@@ -9,7 +9,9 @@ a look every minute; Slipway also looks after every request.
 Slipway has two gates that share alpha = 0.05: errors, and the p99 of latency (from the first 5,000
 requests on, which fix its threshold), both *no worse at all*. The others have errors only, and
 keep all of alpha. Slipway's tests run on arrays here, with the constants of ``slipway.inference``;
-a sample of runs is judged by ``slipway.verdict.judge`` as well, and must say the same.
+a sample of runs is judged by ``slipway.verdict.judge`` as well, and must say the same. What the
+judge holds against counts of users with many requests, and against a quantile's tails, is left
+out: it only makes verdicts rarer (``benchmarks/margins.py`` asks the judge itself).
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ from benchmarks import verdict_rules as rules
 from benchmarks.verdict_traffic import MINUTES, Array, Cell, Traffic, simulate
 from slipway.evidence import BINS, Evidence, Measured, Sums
 from slipway.gates import parse
-from slipway.inference import COUNTED
+from slipway.inference import COUNTED, SHOWN
+from slipway.quantiles import COUNTED_TAILS, NORMAL_TAILS
 from slipway.verdict import Outcome, judge
 
 ALPHA, Q, FIRST = 0.05, 0.99, 5000
 PART = ALPHA / 2
+ERRORS = (COUNTED, (1 - COUNTED) * (1 - 2 * SHOWN))
 SLIPWAY = "slipway each", "slipway"
 PEERS = "threshold", "z-test", "mann-whitney", "msprt"
 GATES = parse(
@@ -84,14 +88,14 @@ def tail_gate(cell: Cell, runs: int, rng: np.random.Generator) -> tuple[Array, A
         return np.full(runs, np.inf), np.full(runs, np.inf)
     beyond = rng.beta(FIRST * (1 - Q) + 1, FIRST * Q)
     tails = simulate(Cell(cell.kind, cell.rpm, cell.share, beyond, beyond), runs, rng)
-    return rules.slipway(tails, cell.share, PART, 0.5)
+    return rules.slipway(tails, cell.share, PART, COUNTED_TAILS, NORMAL_TAILS)
 
 
 def false_rollbacks(cell: Cell, runs: int, seed: int) -> dict[str, Any]:
     """The part of runs in which each rule rolls back a candidate that is the same as stable."""
     rng = np.random.default_rng([seed, *map(ord, repr(cell))])
     traffic = simulate(cell, runs, rng)
-    errors = rules.slipway(traffic, cell.share, PART, COUNTED)
+    errors = rules.slipway(traffic, cell.share, PART, *ERRORS)
     tails = tail_gate(cell, runs, rng)
     if cell.kind != "correlated":
         agree(traffic, cell, errors[1])
@@ -140,7 +144,8 @@ def detection(name: str, cell: Cell, goal: float, runs: int, seed: int) -> dict[
     """How often, and after how many of the candidate's requests, each rule finds a worse one."""
     traffic = simulate(cell, runs, np.random.default_rng([seed, *map(ord, name)]))
     latency = name.startswith("p99")
-    ours = rules.slipway(traffic, cell.share, PART, 0.5 if latency else COUNTED)
+    parts = (COUNTED_TAILS, NORMAL_TAILS) if latency else ERRORS
+    ours = rules.slipway(traffic, cell.share, PART, *parts)
     found = dict(zip(SLIPWAY, ours, strict=True))
     if latency:  # not before its threshold is fixed; the others have no rule for it
         found = {rule: np.maximum(at, FIRST * cell.share) for rule, at in found.items()}

@@ -20,7 +20,7 @@ from slipway.carried import (
     ratio_beside_units,
     value_variance,
 )
-from slipway.evidence import Measured, Tails, bin_edges
+from slipway.evidence import Measured
 from slipway.gates import EVEN, Border, Gate
 from slipway.sequential import (
     MeanComparison,
@@ -293,7 +293,7 @@ def trusted_units(gate: Gate) -> float:
 
 
 def compare(
-    seen: Measured | Tails,
+    seen: Measured,
     gate: Gate,
     pair: Pair,
     alpha: float,
@@ -308,8 +308,6 @@ def compare(
         next_share: what a budget is divided by.
         intervals: whether to work out the interval, which no decision needs.
     """
-    if isinstance(seen, Tails):
-        return _compare_quantiles(seen, gate, pair, alpha, next_share, intervals)
     tests = _tests(seen, gate, pair, alpha)
     worse, no_worse = gate.borders(next_share)
     lower = gate.lower_is_better
@@ -317,17 +315,17 @@ def compare(
     figures = (s.y / s.n + seen.centre, c.y / c.n + seen.centre)
     interval = ratio = None
     if intervals:
-        above, below = (_any(tests, EVEN, alpha, above=side) for side in (True, False))
+        above, below = (decided(tests, EVEN, alpha, above=side) for side in (True, False))
         interval = cut(_interval(seen, tests, pair, alpha), 0.0, above=above, below=below)
         ratio = cut(_ratio(tests, alpha), 1.0, above=above, below=below)
     return Comparison(
         figures=figures,
         effect=figures[1] - figures[0],
         interval=interval,
-        log_e=_strongest(tests, worse, above=lower),
-        worse=_any(tests, worse, alpha, above=lower),
-        no_worse=_any(tests, no_worse, alpha, above=not lower),
-        better=_any(tests, EVEN, alpha, above=not lower),
+        log_e=strongest(tests, worse, above=lower),
+        worse=decided(tests, worse, alpha, above=lower),
+        no_worse=decided(tests, no_worse, alpha, above=not lower),
+        better=decided(tests, EVEN, alpha, above=not lower),
         lacks=None if tests else NormalTest(seen, pair, 1.0, trusted_units(gate)).effective(alpha),
         ratio=ratio,
     )
@@ -377,7 +375,7 @@ def _interval(
 def _ratio(tests: Sequence[Test], alpha: float) -> tuple[float, float] | None:
     if not (tests and isinstance(tests[0], CountTest) and tests[0].rare):
         return None
-    return _closed(*tests[0].ratio(alpha))
+    return closed(*tests[0].ratio(alpha))
 
 
 def cut(
@@ -397,94 +395,16 @@ def cut(
     return low, high
 
 
-def _strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
+def strongest(tests: Sequence[Test], border: Border, *, above: bool) -> float:
+    """The largest log e-value that a test has; 0 where there is none."""
     return max((t.log_e(border, above=above) for t in tests), default=0.0)
 
 
-def _any(tests: Sequence[Test], border: Border, alpha: float, *, above: bool) -> bool:
+def decided(tests: Sequence[Test], border: Border, alpha: float, *, above: bool) -> bool:
+    """Whether a test decides: each has its part of alpha."""
     return any(t.decides(border, alpha, above=above) for t in tests)
 
 
-# Quantiles
-
-
-def _compare_quantiles(
-    seen: Tails, gate: Gate, pair: Pair, alpha: float, next_share: float, intervals: bool
-) -> Comparison:
-    """A quantile is beyond a border where its confidence sequence is, and more values are.
-
-    The second is a question of rates, three of them. It is asked while there are too few values
-    for the first to be trusted alone; alone it would tell arms apart whose values only lie
-    otherwise around the threshold.
-    """
-    lower = gate.lower_is_better
-    level, worse, no_worse = (
-        _tail_tests(m, pair, alpha) for m in (seen.level, seen.worse, seen.no_worse)
-    )
-    arms = (pair.baseline, pair.candidate)
-    bins = [_quantile(seen, arm, 0.0) for arm in arms]
-    figures = [(low + high) / 2 for low, high in bins]
-    s, c = (_quantile(seen, arm, _quantile_radius(seen, arm, alpha)) for arm in arms)
-    many = all(_tail_units(seen, arm) >= TRUSTED_UNITS * math.log(2.0 / alpha) for arm in arms)
-
-    def decides(tests: Sequence[Test], border: Border, *, above: bool) -> bool:
-        line = border.slope * s[1 if above else 0] + border.shift
-        beyond = c[0] >= line if above else c[1] <= line
-        return beyond and (many or _any(tests, EVEN, alpha, above=above))
-
-    of_worse, of_no_worse = gate.borders(next_share)
-    return Comparison(
-        figures=(figures[0], figures[1]),
-        effect=figures[1] - figures[0],
-        interval=_closed(c[0] - s[1], c[1] - s[0]) if intervals else None,
-        log_e=_strongest(worse, EVEN, above=lower),
-        worse=decides(worse, of_worse, above=lower),
-        no_worse=decides(no_worse, of_no_worse, above=not lower),
-        better=decides(level, EVEN, above=not lower),
-        resolution=sum(high - low for low, high in bins) / 2,
-    )
-
-
-def _closed(low: float, high: float) -> tuple[float, float] | None:
+def closed(low: float, high: float) -> tuple[float, float] | None:
+    """An interval, if it has no open end."""
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _tail_tests(seen: Measured, pair: Pair, alpha: float) -> list[Test]:
-    count, normal = CountTest(seen, pair, 0.5), NormalTest(seen, pair, 0.5)
-    return [count, normal] if normal.trusted(alpha) else [count]
-
-
-def _quantile_radius(seen: Tails, arm: str, alpha: float) -> float:
-    """How far, in levels, an arm's quantile may be from q, at half of alpha for each arm."""
-    sums = seen.level.arms[arm]
-    se = math.sqrt(seen.q * (1.0 - seen.q) * _design_effect(seen, arm) / sums.n)
-    v = float(sums.units)
-    return se * bound(v, alpha / 2) / math.sqrt(v)
-
-
-def _design_effect(seen: Tails, arm: str) -> float:
-    """What counting units instead of requests costs: at the threshold, and so at the level q."""
-    sums = seen.level.arms[arm]
-    ratio = Ratio(sums)
-    p = ratio.mean + seen.level.centre
-    binomial = p * (1.0 - p) / sums.n
-    return max(ratio.variance / binomial, 1.0) if binomial > 0.0 else 1.0
-
-
-def _tail_units(seen: Tails, arm: str) -> float:
-    """How many independent values of an arm lie on the rarer side of its quantile."""
-    return seen.level.arms[arm].n * min(seen.q, 1.0 - seen.q) / _design_effect(seen, arm)
-
-
-def _quantile(seen: Tails, arm: str, radius: float) -> tuple[float, float]:
-    """Between which values an arm's quantiles q - radius and q + radius lie; open ends are inf."""
-    histogram = sorted(seen.histograms[arm].items())
-    total = sum(count for _, count in histogram)
-    low, high, below = -math.inf, math.inf, 0
-    for key, count in histogram:
-        if below <= (seen.q - radius) * total < below + count:
-            low, _ = bin_edges(key)
-        if below < (seen.q + radius) * total <= below + count:
-            _, high = bin_edges(key)
-        below += count
-    return low, high

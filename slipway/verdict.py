@@ -20,6 +20,7 @@ from slipway.errors import UsageError
 from slipway.evidence import Cohorts, Evidence, Measured, Tails
 from slipway.gates import Gate, Gates
 from slipway.inference import Comparison, Pair, compare
+from slipway.quantiles import compare_quantiles
 from slipway.sequential import mismatch
 from slipway.unmeasured import due, unmeasured
 
@@ -372,7 +373,9 @@ def _compare(
     next_share: float,
     intervals: bool,
 ) -> Comparison:
-    if not isinstance(seen, Cohorts):
+    if isinstance(seen, Tails):
+        return compare_quantiles(seen, gate, pair, alpha, next_share, intervals)
+    if isinstance(seen, Measured):
         return compare(seen, gate, pair, alpha, next_share, intervals)
     arms = (pair.baseline, pair.candidate)
     told = [(m, replace(pair, share=_chance(shares, *arms))) for m, shares in seen.each]
