@@ -62,6 +62,7 @@ def command(
     (see --exit-code), 2 for wrong usage or input.
     """
     from slipway.observations import ask, read
+    from slipway.steady import require_steady
 
     chosen = load(gates)
     if plot and (plot.suffix.lower() != ".png" or not plot.parent.is_dir()):
@@ -83,6 +84,7 @@ def command(
         when = {"start": _when("--start", start), "end": _when("--end", end)}
         seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
     _require_shares(chosen, seen, gates)
+    require_steady(seen)
     answers, standings = _answers(seen, chosen, looks, bool(plot))
     told = _told({arm: found[-1] for arm, found in answers.items()}, seen, standings)
     if as_json:
@@ -248,22 +250,13 @@ def _tell(look: Look, seen: Observations) -> dict[str, Any]:
     return {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
-        "decided_at": moment(look.at, seen.dated) if decided else None,
+        "decided_at": seen.moment(look.at) if decided else None,
         "looks": look.number,
         "units": {"stable": verdict.units[0], "candidate": verdict.units[1]},
-        "unit": "window" if seen.windows else "unit",
+        "unit": seen.unit,
         "more_units": verdict.more_units,
         "gates": [g.record() for g in verdict.gates],
     }
-
-
-def moment(at: float, dated: bool) -> str | float:
-    """A time as the file gave it: a moment in ISO 8601, or a number."""
-    if not dated:
-        return int(at) if at == int(at) else at
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def _show(answers: dict[str, Look], seen: Observations) -> None:

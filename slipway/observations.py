@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,17 @@ class Observations:
                 where=str(self.path),
                 do="a unit keeps its arm: mend the assignment, or leave such units out",
             )
+
+    @property
+    def unit(self) -> str:
+        """What a unit is, in a word."""
+        return "window" if self.windows else "unit"
+
+    def moment(self, at: float) -> str | float:
+        """A time as the file gave it: a moment in ISO 8601, or a number."""
+        if self.dated:
+            return datetime.fromtimestamp(at, UTC).isoformat()
+        return int(at) if at == int(at) else at
 
     def rows(self, size: int = 50_000) -> Iterator[tuple[Any, ...]]:
         """(at, arm, unit, v0, v1, ...), oldest first; None where there is no value."""

@@ -351,6 +351,11 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
         ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
         ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),
         ([*FINE, [0.5, "stable", "c", 0, 1, 0]], "times are out of order: row 3", "sort"),
+        (
+            [[i, "candidate" if i >= 300 else "stable", i, 0, 1, 0] for i in range(400)],
+            "had 0 % of the 40 new units to 40, and 100 % of the 40 new units from 320 to 360",
+            "judge each span with its own shares by itself",
+        ),
         ([*FINE, ["", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a finite time", "fill"),
         ([*FINE, [2, "", "c", 0, 1, 0]], "lack a finite time, an arm", "fill them in"),
         ([*FINE, ["inf", "stable", "c", 0, 1, 0]], "1 of 3 rows lack a finite time", "fill"),
