@@ -32,7 +32,7 @@ def approve(model: str, reason: str, go_on: bool = False, actor: str = "") -> st
         actor: Who decided it, for the ledger; empty for the user who runs it.
     """
     home = Home.of()
-    state = require_held(state_of(home, model), go_on)
+    state = require_held(home, state_of(home, model), go_on)
     assert state.rollout is not None
     on = Step(Event.RESUMED, reason, state.rollout.share)
     step = on if go_on else state.rollout.approved(reason)

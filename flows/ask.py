@@ -10,8 +10,10 @@ from pydantic import Field
 
 from flows.approve import approve
 from flows.rollback import rollback
+from slipway.errors import RolloutError
 from slipway.home import Home
 from slipway.release import short
+from slipway.rollout import ModelState
 from tasks.record import state_of
 
 
@@ -24,6 +26,20 @@ class Decision(RunInput):
     )
     reason: str = Field(min_length=3, description="Why, in one sentence, for the ledger.")
     who: str = Field(min_length=1, description="Who decides it, for the ledger.")
+
+
+def _require_same(asked: ModelState, now: ModelState) -> None:
+    """Refuse an answer to a question that is over.
+
+    Raises:
+        RolloutError: another release is held by now, or none.
+    """
+    told = [(s.rollout.id, s.rollout.release) if s.rollout else None for s in (asked, now)]
+    if told[0] != told[1] or now.rollout is None or not now.rollout.held:
+        raise RolloutError(
+            f"what was asked about {asked.model} is over: the release is no longer held",
+            do=f"nothing was done; see 'slipway status' and 'slipway why {asked.model}'",
+        )
 
 
 @flow(name="ask", flow_run_name="ask {model}")
@@ -51,6 +67,7 @@ def ask(model: str, wait_seconds: int = 86_400) -> str:
     said = pause_flow_run(
         wait_for_input=Decision.with_initial_data(description=question), timeout=wait_seconds
     )
+    _require_same(state, state_of(Home.of(), model))
     if said.decision == "roll back":
         return rollback(model, said.reason, actor=said.who)
     return approve(model, said.reason, go_on=said.decision == "go on", actor=said.who)

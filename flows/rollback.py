@@ -9,9 +9,9 @@ from prefect import flow
 from slipway.errors import LedgerConflict
 from slipway.home import Home
 from slipway.release import short
-from slipway.rollout import ModelState
+from slipway.rollout import ModelState, ended
 from tasks.open import who
-from tasks.record import record, state_of
+from tasks.record import ledger, record, state_of
 from tasks.register import crown
 from tasks.serve import await_route, serve_again, settle, way_back
 
@@ -20,12 +20,14 @@ from tasks.serve import await_route, serve_again, settle, way_back
 def rollback(model: str, reason: str, to: str = "", actor: str = "") -> str:
     """Give every user of a model a good earlier release again.
 
-    An open rollout is rolled back to stable; otherwise traffic returns to an earlier release.
+    An open rollout is rolled back to stable; otherwise traffic returns to an earlier release. Where
+    the last change was such a return already, the release to go further back to must be named.
 
     Args:
         model: The model's name, as in its slipway.yaml.
         reason: Why, in one sentence, for the ledger.
-        to: The release to return to, by id or its beginning; empty for the last good one.
+        to: The release to return to, by id or its beginning; empty for the last good one. An open
+            rollout is ended first.
         actor: Who asked for it, for the ledger; empty for the user who runs it.
     """
     home = Home.of()
@@ -37,9 +39,15 @@ def rollback(model: str, reason: str, to: str = "", actor: str = "") -> str:
 
 
 def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> ModelState:
-    """The state after the return is on record; a tick that came in between is no reason to fail."""
+    """The state after the return is on record; a tick that came in between is no reason to fail.
+
+    Nor to go further back than was meant: what was open when it was pressed may have ended.
+    """
+    pressed = state_of(home, model)
     while True:
         state = state_of(home, model)
+        if not to and ended(pressed, state):
+            return state
         target, draft = way_back(home, state, to, now=time.time(), actor=actor, reason=reason)
         if target:
             serve_again(home, state, target)
@@ -47,4 +55,6 @@ def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> Model
             record(home, state, draft)
         except LedgerConflict:
             continue
-        return state_of(home, model)
+        state = state_of(home, model)
+        if not to or ledger(home).manifest(to).id == state.stable:
+            return state

@@ -19,8 +19,16 @@ from slipway.verdict import Outcome, Verdict
 WAIT = Step(None, "no rollout is open")
 
 RESTARTS = 10
-"""How often a step's evidence may begin anew, each time for the whole of the step's time. A judge
-that keeps losing its lease would else keep users on a release that it never comes to judge."""
+"""How often a lapsed step may begin anew, each time for the whole of the step's time. A judge that
+keeps losing its lease would else keep users on a release that it never comes to judge."""
+
+CHOICES = (
+    None, Event.ADVANCED, Event.SHIFTED, Event.HELD, Event.ELIMINATED, Event.PROMOTED,
+    Event.ROLLED_BACK,
+)  # fmt: skip
+"""What a strategy may choose; the rest is the controller's, and people's."""
+
+LEAGUE_S_OWN = (Event.SHIFTED, Event.ELIMINATED)
 
 
 def decide(
@@ -63,9 +71,13 @@ def _plain(state: ModelState, rollout: Rollout, lease: Lease | None, now: float)
     if lease is not None and lease_ran_out(state, lease, now):
         reason = "the lease ran out unrenewed: the gateways returned everyone to stable"
         return Step(Event.EXPIRED, reason, happened_at=lease.ends)
+    if never_granted(state, lease, now):
+        reason = "no lease was granted in time: everyone has had stable all along"
+        return Step(Event.EXPIRED, reason, happened_at=max(rollout.since, rollout.routed_at))
     new = [m for m in rollout.members if not (m.since or m.out)]
     if new and state.state is State.LIVE:
-        return Step(Event.ADVANCED, f"{new[0].arm} joined, and gets its first users")
+        told = f"{new[0].arm} joined, and gets its first users"
+        return Step(Event.ADVANCED, told, release=new[0].release)
     return None
 
 
@@ -73,7 +85,7 @@ def _back(rollout: Rollout) -> Step:
     """The step of a judge that comes back to a rollout whose lease ran out."""
     if rollout.held:
         return Step(None, "held, and its lease ran out: a person decides; stable has everyone")
-    if rollout.restarts >= RESTARTS:
+    if rollout.lapses >= RESTARTS:
         reason = f"its lease ran out {RESTARTS + 1} times in one step: nobody can watch it"
         return Step(Event.ROLLED_BACK, reason)
     return Step(Event.RESUMED, "the judge is back: the step starts afresh", rollout.share)
@@ -99,17 +111,20 @@ def _start(rollout: Rollout) -> Step:
 
 
 def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
-    """Only a pass moves traffic forward, and by one step: held here for a team's own strategy too.
+    """Only a pass moves on, and by one step of the plan: held here for a team's own strategy too.
 
     Raises:
         RolloutError: the strategy wants more than the verdict or the plan allows.
     """
-    users = 0.0 if rollout.mirrors else rollout.share
-    forward = chosen.event is Event.PROMOTED or chosen.share > users
     earned = rollout.earned(verdict)
+    whole = earned == 1.0 and not rollout.steps_follow
     fits = verdict.outcome is Outcome.PASS and chosen.share == earned and not rollout.held
-    if forward and not fits:
-        allowed = "only a person may" if rollout.held else f"a pass allows {earned:.4g}"
+    fits = fits and (chosen.event is Event.PROMOTED) == whole
+    moves_on = chosen.event in (Event.ADVANCED, Event.PROMOTED)
+    strange = chosen.event not in CHOICES or (chosen.event in LEAGUE_S_OWN and not rollout.members)
+    if strange or (moves_on and not fits):
+        allowed = f"a pass allows {'promotion' if whole else f'{earned:.4g}'}"
+        allowed = "only a person may" if rollout.held else allowed
         raise RolloutError(
             f"the strategy '{rollout.plan.strategy}' wants '{chosen.event}' to {chosen.share:.4g} "
             f"on a verdict of {verdict.outcome}; {allowed}",
@@ -125,6 +140,18 @@ def lease_ran_out(state: ModelState, lease: Lease | None, now: float) -> bool:
     return lease.left(now) <= 0.0
 
 
+def never_granted(state: ModelState, lease: Lease | None, now: float) -> bool:
+    """Whether a leased route has been in force for longer than a lease without one.
+
+    Its judge died between the entry and the lease: nobody was given what the entry says.
+    """
+    rollout, route = state.rollout, state.route
+    if rollout is None or route is None or (lease is not None and lease.route >= route.number):
+        return False
+    made = max(rollout.since, rollout.routed_at)
+    return leased(state) and now - made > route.lease_seconds
+
+
 def review_due(state: ModelState, now: float) -> Verdict | None:
     """The closed decision that later labels may contradict by now; None where none is due.
 
@@ -133,6 +160,8 @@ def review_due(state: ModelState, now: float) -> Verdict | None:
     closed, last = state.closed, state.last
     if closed is None or last is None or not closed.plan.review or closed.said is None:
         return None
+    if last.event is Event.ROLLED_BACK and not last.body.get("verdict"):
+        return None  # a person's word, whatever was said before it
     said = Verdict.from_record(closed.said[0])
     decided = said.outcome in (Outcome.PASS, Outcome.FAIL)
     return said if decided and now >= last.at + closed.plan.review["after"] else None

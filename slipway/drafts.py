@@ -13,7 +13,7 @@ from typing import Any
 from slipway.errors import RolloutError
 from slipway.ledger import Draft
 from slipway.lifecycle import Event, State, step
-from slipway.members import MEMBERSHIP, after, parts_of, require_place, table_of
+from slipway.members import MEMBERSHIP, after, require_place, shares_of, table_of
 from slipway.plan import Plan
 from slipway.release import short
 from slipway.review import Review
@@ -172,10 +172,12 @@ def _among(state: ModelState, rollout: Rollout, chosen: Step) -> dict[str, Any]:
         if chosen.event is Event.JOINED or state.state not in (State.LIVE, State.HELD):
             return {}
         members = after(members, chosen.event, chosen.release)
-    floor, parts = plan.league.get("floor"), chosen.parts
-    if floor is not None and rollout.routes:
-        parts = parts or parts_of(rollout.routes[-1], floor)
-    arms = table_of(rollout.stable, members, plan.steps[0]["share"], floor, parts)
+    portion, floor = plan.steps[0]["share"], plan.league.get("floor")
+    before = rollout.routes[-1] if rollout.routes else None
+    shares = None
+    if floor is not None:
+        shares = shares_of(members, portion, floor, before, chosen.parts)
+    arms = table_of(rollout.stable, members, portion, shares)
     route = _route(state, rollout.id, arms, plan.serving, plan.lease_seconds)
     return {"step": 0, "share": 1.0 - arms[0].share, "route": route}
 
@@ -187,6 +189,22 @@ def return_to(state: ModelState, release: str, *, now: float, actor: str, reason
         RolloutError: a rollout is open (roll it back instead), or the release was never stable, or
             is beyond the rollback window: it must be launched again.
     """
+    require_way_back(state, release, now)
+    assert state.route is not None
+    arms = (Arm(STABLE, release, 1.0),)
+    route = _route(state, state.route.salt, arms, state.route.policy, state.route.lease_seconds)
+    before = state.route.record()
+    return _draft(
+        state, Event.RETURNED, now, actor, reason, release=release, before=before, route=route
+    )
+
+
+def require_way_back(state: ModelState, release: str, now: float) -> None:
+    """Refuse a release to which no step leads back.
+
+    Raises:
+        RolloutError: it was never stable, or is beyond the rollback window.
+    """
     allowed = state.may_return_to(now)
     if release not in allowed:
         known = ", ".join(map(short, allowed)) or "none"
@@ -196,13 +214,6 @@ def return_to(state: ModelState, release: str, *, now: float, actor: str, reason
             f"{short(release)} {told} of {state.model}",
             do=f"releases that may be returned to: {known}",
         )
-    assert state.route is not None
-    arms = (Arm(STABLE, release, 1.0),)
-    route = _route(state, state.route.salt, arms, state.route.policy, state.route.lease_seconds)
-    before = state.route.record()
-    return _draft(
-        state, Event.RETURNED, now, actor, reason, release=release, before=before, route=route
-    )
 
 
 def reviewed(state: ModelState, found: Review, *, now: float, actor: str) -> Draft:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slipway.errors import RolloutError
 from slipway.lifecycle import Event
 from slipway.plan import Plan
@@ -52,6 +54,12 @@ def joining(state: ModelState, release: str, chosen: Plan) -> Step | None:
 
 def _others(chosen: Plan, opened: Plan) -> list[str]:
     """The places of what differs between two plans."""
-    ours, theirs = chosen.record(), opened.record()
+    ours, theirs = ({**p.record(), "league": _rules(p)} for p in (chosen, opened))
     parts = [part for part in ours if part != "runtime" and ours[part] != theirs[part]]
     return sorted({DECLARED.get(part, f"rollout.{part}") for part in parts})
+
+
+def _rules(plan: Plan) -> dict[str, Any]:
+    """A league's rules that say something: without a floor no shares are shifted."""
+    told = {rule: value for rule, value in plan.league.items() if value is not None}
+    return told if "floor" in told else {"most": told["most"]}

@@ -33,7 +33,7 @@ def climb(state: ModelState, verdict: Verdict, now: float) -> Step:
 
 def _forward(rollout: Rollout, verdict: Verdict) -> Step:
     share = rollout.earned(verdict)
-    if share < 1.0:
+    if share < 1.0 or rollout.steps_follow:
         return Step(Event.ADVANCED, verdict.reason, share)
     if rollout.plan.approval:
         return Step(Event.HELD, f"passed, and promotion waits for approval: {verdict.reason}")
@@ -42,6 +42,8 @@ def _forward(rollout: Rollout, verdict: Verdict) -> Step:
 
 def _out_of_time(rollout: Rollout, verdict: Verdict, elapsed: float) -> Step:
     reason = f"{verdict.outcome} at the end of the step's {elapsed:.0f} s: {verdict.reason}"
+    if verdict.more_units:
+        reason += f" (by estimate {verdict.more_units:,} more units of the candidate would tell)"
     match rollout.plan.on_inconclusive:
         case "hold":
             return Step(Event.HELD, reason)

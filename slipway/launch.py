@@ -63,7 +63,7 @@ class League(RolloutStep):
     min_seconds: float = Field(default=600.0, ge=0)
     max_seconds: Seconds = 604_800.0
     floor: Annotated[float, Field(gt=0)] | None = None
-    shift_seconds: float = Field(default=3600.0, ge=0)
+    shift_seconds: float = Field(default=86_400.0, ge=0)
 
     @property
     def rules(self) -> dict[str, Any]:

@@ -76,28 +76,40 @@ def table_of(
     stable: str,
     members: Sequence[Member],
     portion: float,
-    floor: float | None = None,
-    parts: Mapping[str, float] | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> tuple[Arm, ...]:
     """The arms of a route table.
 
     Args:
         stable: its release.
         portion: the share that a single member has.
-        floor: the least share of each, where shares follow what was seen; else all are alike.
-        parts: by arm, of what members have together above their floors (``slices.spread``). One
-            that has none, a newcomer say, has the floor.
+        shares: by arm, of those that are in, where they follow what was seen; else all are alike.
     """
     inside = [m.arm for m in members if not m.out]
-    share = slice_of(portion, len(inside))
-    shares = dict.fromkeys(inside, share)
-    if floor is not None and inside:
-        told = {arm: (parts or {}).get(arm, 0.0) for arm in inside}
-        shares = spread(told, share * len(inside), floor)
-    each = [Arm(m.arm, m.release, shares.get(m.arm, 0.0), leased=not m.out) for m in members]
-    return (Arm(STABLE, stable, 1.0 - share * len(inside)), *each)
+    told = shares or dict.fromkeys(inside, slice_of(portion, len(inside)))
+    each = [Arm(m.arm, m.release, 0.0 if m.out else told[m.arm], leased=not m.out) for m in members]
+    return (Arm(STABLE, stable, 1.0 - sum(arm.share for arm in each)), *each)
 
 
-def parts_of(route: RouteTable, floor: float) -> dict[str, float]:
-    """By arm, what each member has above its floor in a route."""
-    return {a.name: max(a.share - floor, 0.0) for a in route.arms[1:]}
+def shares_of(
+    members: Sequence[Member],
+    portion: float,
+    floor: float,
+    before: RouteTable | None,
+    parts: Mapping[str, float],
+) -> dict[str, float]:
+    """What each member has where shares follow what was seen.
+
+    Args:
+        portion: as of ``table_of``; what all have together is as much as if they were alike.
+        floor: the least share of each.
+        before: their last route. Without parts all keep what they had in it, a newcomer begins
+            with the floor, and what one leaves that is out is stable's.
+        parts: by arm, of what they have together above their floors (``slices.spread``).
+    """
+    inside = [m.arm for m in members if not m.out]
+    if before and not parts:
+        had = {arm.name: arm.share for arm in before.arms}
+        return {arm: had.get(arm) or floor for arm in inside}
+    told = {arm: parts.get(arm, 0.0) for arm in inside}
+    return spread(told, slice_of(portion, len(inside)) * len(inside), floor)

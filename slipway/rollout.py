@@ -62,6 +62,7 @@ class Rollout:
         said: the last verdict on record of the share being served, with the number of the route
             that it judged.
         restarts: how often the share's evidence was begun anew, after a lapse or a hold.
+        lapses: how many of these were lapses, since a person last said anything.
         members: of a league, all that ever joined it; their share is that of all together.
         routes: those under which members had users, oldest first.
         routed_at: when the last of them came to be.
@@ -79,6 +80,7 @@ class Rollout:
     held: bool = False
     said: tuple[Mapping[str, Any], int] | None = None
     restarts: int = 0
+    lapses: int = 0
     members: tuple[Member, ...] = ()
     routes: tuple[RouteTable, ...] = ()
     routed_at: float = 0.0
@@ -92,8 +94,12 @@ class Rollout:
     def next_share(self) -> float:
         """The share that a pass leads to by plan; 1 is promotion."""
         following = self.step + 1
-        planned = not self.plan.auto and following < len(self.plan.steps)
-        return float(self.plan.steps[following]["share"]) if planned else 1.0
+        return float(self.plan.steps[following]["share"]) if self.steps_follow else 1.0
+
+    @property
+    def steps_follow(self) -> bool:
+        """Whether another planned step comes before promotion."""
+        return not self.plan.auto and self.step + 1 < len(self.plan.steps)
 
     @property
     def limits(self) -> Mapping[str, float]:
@@ -127,7 +133,7 @@ class Rollout:
         But one of which no user has had an answer yet, since it is held in its copies of requests
         with shares of users planned, gets the first of those.
         """
-        if self.mirrors and self.step + 1 < len(self.plan.steps):
+        if self.mirrors and self.steps_follow:
             return Step(Event.ADVANCED, reason, self.next_share)
         return Step(Event.PROMOTED, reason, 1.0)
 
@@ -197,7 +203,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     route = RouteTable.from_record(body["route"]) if body.get("route") else state.route
     rollout, terms, closed = state.rollout, state.terms, None
     window = state.window
-    if rollout and entry.body.get("verdict"):
+    if rollout and entry.body.get("verdict") and entry.event not in MEMBERSHIP:
         rollout = replace(
             rollout, said=(entry.body["verdict"], state.route.number if state.route else 0)
         )
@@ -205,18 +211,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
         plan = Plan.from_record(body["plan"])
         window = plan.window
         terms = {**terms, body["release"]: Terms.from_record(plan.runtime)}
-        rollout = Rollout(
-            id=short(entry.hash),
-            release=body["release"],
-            stable=state.stable,
-            plan=plan,
-            opened_at=entry.at,
-            step=-1,
-            share=0.0,
-            since=entry.at,
-            before=state.route,
-            members=after((), Event.JOINED, body["release"]) if plan.league else (),
-        )
+        rollout = _opened(state, entry, plan)
     elif rollout and entry.event in (Event.STARTED, Event.ADVANCED, Event.RESUMED):
         rollout = replace(
             rollout,
@@ -226,6 +221,7 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
             held=False,
             said=None,
             restarts=rollout.restarts + 1 if entry.event is Event.RESUMED else 0,
+            lapses=rollout.lapses + 1 if state.state is State.LAPSED and not rollout.held else 0,
         )
     elif rollout and entry.event is Event.HELD:
         rollout = replace(rollout, held=True, release=body["release"])
@@ -255,6 +251,22 @@ def _after(state: ModelState, entry: Entry) -> ModelState:
     )
 
 
+def _opened(state: ModelState, entry: Entry, plan: Plan) -> Rollout:
+    release = entry.body["release"]
+    return Rollout(
+        id=short(entry.hash),
+        release=release,
+        stable=state.stable,
+        plan=plan,
+        opened_at=entry.at,
+        step=-1,
+        share=0.0,
+        since=entry.at,
+        before=state.route,
+        members=after((), Event.JOINED, release) if plan.league else (),
+    )
+
+
 def _closed(rollout: Rollout | None, entry: Entry) -> Rollout | None:
     """A rollout that was closed by a decision; of a league, with the member that it was on."""
     if rollout is None or entry.event is Event.SUPERSEDED:
@@ -267,9 +279,24 @@ def _with(rollout: Rollout, entry: Entry) -> Rollout:
     members = after(rollout.members, entry.event, entry.body["release"])
     if entry.event is Event.JOINED:
         return replace(rollout, members=members, since=entry.at)
-    held = rollout.held and entry.body["release"] != rollout.release
-    left = replace(rollout, members=members, held=held, said=None)  # which closed nothing
+    left = replace(rollout, members=members)
+    if rollout.held and entry.body["release"] == rollout.release:
+        # What the others were kept waiting for is over: their time begins afresh.
+        left = replace(left, held=False, since=entry.at)
     return left if rollout.release in left.releases else replace(left, release=left.releases[0])
+
+
+def ended(before: ModelState, now: ModelState) -> bool:
+    """Whether the rollout that was open before is over, and its users are with stable as then."""
+    was, still = before.rollout, now.rollout
+    return was is not None and before.stable == now.stable and (not still or still.id != was.id)
+
+
+def went_back(state: ModelState) -> bool:
+    """Whether the last change gave everyone stable, or an earlier release, again."""
+    last = state.last
+    back = (Event.ROLLED_BACK, Event.RETURNED)
+    return state.rollout is None and last is not None and last.event in back
 
 
 def live_at(model: str, entries: Iterable[Entry], at: float) -> ModelState:

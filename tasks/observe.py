@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from slipway.controller import leased
+from prefect import get_run_logger
+
+from slipway.controller import lease_ran_out, leased
 from slipway.exposure import judge_step
 from slipway.gates import parse
 from slipway.home import Home
@@ -81,6 +83,15 @@ def lease_of(home: Home, model: str) -> Lease | None:
 
 
 def renew(home: Home, state: ModelState) -> None:
-    """Renew the lease of the route in force from now on, where it gives a leased share."""
-    if leased(state) and state.route is not None:
-        ledger(home).renew(state.model, state.route.number, state.route.lease_seconds, time.time())
+    """Renew the lease of the route in force from now on, where it gives a leased share.
+
+    One that ran out meanwhile stays so: its users are with stable, and the next tick says it.
+    """
+    store, now = ledger(home), time.time()
+    if not leased(state) or state.route is None:
+        return
+    if lease_ran_out(state, store.lease(state.model), now):
+        told = "a tick of %s took longer than the lease lasts: the candidate's users have stable"
+        get_run_logger().warning(told, state.model)
+        return
+    store.renew(state.model, state.route.number, state.route.lease_seconds, now)

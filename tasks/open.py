@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect import get_run_logger
 
+from slipway.controller import lease_ran_out
 from slipway.drafts import open_rollout, take
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
@@ -93,7 +94,7 @@ def require_stable(home: Home, model: str) -> Release:
     return live
 
 
-def require_held(state: ModelState, go_on: bool) -> ModelState:
+def require_held(home: Home, state: ModelState, go_on: bool) -> ModelState:
     """A state whose rollout waits for a person.
 
     Raises:
@@ -101,7 +102,8 @@ def require_held(state: ModelState, go_on: bool) -> ModelState:
             lease ran out meanwhile: it goes on first, so that what is promoted is being served.
     """
     held = state.rollout is not None and state.rollout.held
-    if held and state.state is State.LAPSED and not go_on:
+    over = lease_ran_out(state, ledger(home).lease(state.model), time.time())  # not yet on record
+    if held and (over or state.state is State.LAPSED) and not go_on:
         raise RolloutError(
             f"the lease of {state.model}'s held release ran out: stable has everyone",
             do=f"let it go on first: slipway approve {state.model} --go-on --reason WHY",

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from slipway.container import ENGINE_SECONDS, INSTEAD
 from slipway.daemon import LOOK_SECONDS, Daemon, answers
-from slipway.drafts import return_to, take
+from slipway.drafts import require_way_back, return_to, take
 from slipway.engine import connected
 from slipway.errors import LedgerError, RolloutError, RuntimeFailure
 from slipway.health import GATEWAY_SILENT_SECONDS
@@ -23,7 +23,7 @@ from slipway.ledger import Draft
 from slipway.lifecycle import Event
 from slipway.ports import Runtime
 from slipway.release import Release, short
-from slipway.rollout import ModelState, Step
+from slipway.rollout import ModelState, Step, went_back
 from slipway.runtimes import in_use, resolve
 from slipway.spec import RuntimeChoice
 from slipway.stores.sql_ledger import SqlLedger
@@ -282,12 +282,19 @@ def _behind(store: SqlLedger, model: str, number: int) -> list[str]:
 def way_back(
     home: Home, state: ModelState, to: str, *, now: float, actor: str, reason: str
 ) -> tuple[str, Draft]:
-    """The release to go back to, and the entry that does it.
+    """The release to go back to, and the entry that does it, or the first of two.
 
     Raises:
         RolloutError: there is nothing to go back to.
         LedgerError: no release, or more than one, begins with ``to``.
     """
+    if not to and went_back(state):
+        told = f"everyone has had {short(state.stable)} again since the last change"
+        more = ", ".join(map(short, state.may_return_to(now))) or "none"
+        raise RolloutError(
+            f"{told}, and no rollout of {state.model} is open",
+            do=f"to go further back, name the release with --to; that may be: {more}",
+        )
     if not to and state.rollout is None and not state.past:
         raise RolloutError(
             f"{state.model} has no earlier release to go back to; no rollout is open, and everyone "
@@ -295,7 +302,9 @@ def way_back(
             do=f"see 'slipway history {state.model}'",
         )
     target = ledger(home).manifest(to).id if to else ""
-    if state.rollout is not None and target in ("", state.stable):
+    if state.rollout is not None:
+        if target not in ("", state.stable):  # which follows, once the rollout is over
+            require_way_back(state, target, now)
         step = Step(Event.ROLLED_BACK, reason)
         return state.stable, take(state, step, now=now, actor=actor)
     target = target or state.past[0]  # which is in every window

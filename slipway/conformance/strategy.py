@@ -8,6 +8,7 @@ from functools import cache
 from itertools import product
 
 from slipway.conformance import require
+from slipway.controller import CHOICES, LEAGUE_S_OWN
 from slipway.lifecycle import TABLE, Event, State
 from slipway.ports import Strategy
 from slipway.rehearsal import Rehearsal
@@ -86,7 +87,8 @@ def _require_always(strategy: Strategy, law: str, holds: Callable[[Case, Step], 
 
 
 def _forward(case: Case, chosen: Step) -> bool:
-    return chosen.event is Event.PROMOTED or chosen.share > case.rollout.share
+    onward = (Event.ADVANCED, Event.PROMOTED)
+    return chosen.event in onward or chosen.share > case.rollout.share
 
 
 def says_who_and_why(strategy: Strategy) -> None:
@@ -97,11 +99,16 @@ def says_who_and_why(strategy: Strategy) -> None:
 
 
 def only_what_can_happen(strategy: Strategy) -> None:
-    """Every event is one that the lifecycle allows in that state."""
+    """Every event is one that the lifecycle allows in that state, and a strategy's to choose."""
     _require_always(
         strategy,
         "a step's event must be allowed by the lifecycle",
         lambda case, chosen: chosen.event is None or chosen.event in TABLE[case.state.state],
+    )
+    _require_always(
+        strategy,
+        "a strategy may only advance, hold, roll back or promote a rollout that is no league",
+        lambda _, chosen: chosen.event in CHOICES and chosen.event not in LEAGUE_S_OWN,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from slipway.ladder import climb
 from slipway.league import LeagueVerdict
 from slipway.lifecycle import Event, State
-from slipway.members import table_of
+from slipway.members import shares_of, table_of
 from slipway.rollout import ModelState, Rollout, Step
 from slipway.verdict import Outcome, Verdict
 
@@ -38,12 +38,14 @@ class League:
 def _shift(rollout: Rollout, verdict: Verdict, now: float) -> Step | None:
     """The step to shares that follow what was seen, if they differ and it is time."""
     rules, parts = rollout.plan.league, getattr(verdict, "chances", {})
-    if rules.get("floor") is None or not parts:
+    floor = rules.get("floor")
+    if floor is None or not parts:
         return None
     if now - rollout.routed_at < rules["shift_seconds"]:
         return None
     portion = rollout.plan.steps[0]["share"]
-    arms = table_of(rollout.stable, rollout.members, portion, rules["floor"], parts)
+    shares = shares_of(rollout.members, portion, floor, None, parts)
+    arms = table_of(rollout.stable, rollout.members, portion, shares)
     served = rollout.routes[-1].arms
     if all(math.isclose(a.share, b.share) for a, b in zip(arms, served, strict=True)):
         return None

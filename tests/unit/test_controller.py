@@ -178,6 +178,26 @@ class Eager:
         return Step(Event.ADVANCED, "it passed", LADDER[1])
 
 
+class Backwards:
+    """A strategy that advances to less, which is the next step to the ladder."""
+
+    name = "backwards"
+
+    def next(self, *_: object) -> Step:
+        """Fewer users, please, and one step on."""
+        return Step(Event.ADVANCED, "carefully", 0.001)
+
+
+class Shifty:
+    """A strategy that shifts shares where there are no members."""
+
+    name = "shifty"
+
+    def next(self, *_: object) -> Step:
+        """Other shares, please."""
+        return Step(Event.SHIFTED, "as I like it", 0.01)
+
+
 class Hasty:
     """A strategy that promotes whatever the judge says, and names no share."""
 
@@ -188,7 +208,7 @@ class Hasty:
         return Step(Event.PROMOTED, "trust me")
 
 
-@pytest.mark.parametrize("kind", [Reckless, Hasty])
+@pytest.mark.parametrize("kind", [Reckless, Hasty, Backwards, Shifty])
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_no_strategy_gets_past_the_verdict(kind: type, outcome: str) -> None:
     """A team's own strategy cannot raise a share without a pass, nor skip a step with one."""
@@ -326,3 +346,57 @@ def test_a_strategy_moves_nothing_forward_that_is_held() -> None:
     played.take(Step(Event.HELD, "look at it"))
     with pytest.raises(RolloutError, match="only a person may"):
         played.tick("pass")
+
+
+def test_a_switch_after_copies_is_made_and_baked() -> None:
+    """Everyone gets the candidate on a lease, for the bake's time, before it is promoted."""
+    bake = plan((1.0,), min_seconds=3600.0, max_seconds=7200.0)
+    copies = {"share": 1.0, "min_seconds": 0.0, "max_seconds": 600.0, "mirror": True}
+    played = opened(replace(bake, strategy="blue_green", steps=(copies, *bake.steps)))
+    played.tick()
+    entry = played.tick("pass")
+    assert entry is not None
+    assert (entry.event, entry.body["share"]) == (Event.ADVANCED, 1.0)
+    assert played.served() == {"A": 0.0, "B": 1.0}
+    for _ in range(359):
+        played.clock.advance(10.0)
+        assert played.tick("pass") is None
+    played.clock.advance(10.0)
+    assert [e.event for e in (played.tick("pass"),) if e] == [Event.PROMOTED]
+    played = opened(replace(bake, strategy=f"{__name__}:Hasty", steps=(copies, *bake.steps)))
+    played.tick()
+    with pytest.raises(RolloutError, match="wants 'promoted'"):
+        played.tick("pass")
+
+
+def test_a_person_s_go_on_is_no_lapse() -> None:
+    """However often a person lets it go on: only lapses in a row end a launch."""
+    played = opened(plan((0.5,), max_seconds=20.0, on_inconclusive="hold"))
+    played.tick()
+    for _ in range(RESTARTS):
+        played.clock.advance(20.0)
+        assert [e.event for e in (played.tick(),) if e] == [Event.HELD]
+        played.resume()
+        played.tick()
+    played.clock.advance(61.0)
+    assert [e.event for e in (played.tick(), played.tick()) if e] == ["expired", "resumed"]
+
+
+def test_a_pass_that_a_person_set_aside_is_not_reviewed() -> None:
+    """Held for approval, and rolled back by hand: no verdict closed it."""
+    played = opened(plan((0.5,), approval=True, review={"after": 60.0, "then": "return"}))
+    played.tick()
+    played.tick("pass")
+    played.roll_back()
+    played.clock.advance(100.0)
+    assert review_due(played.state, played.clock()) is None
+
+
+def test_what_still_needs_units_says_how_many() -> None:
+    """At the end of a step's time, whoever reads the reason knows what a decision would take."""
+    played = opened(plan((0.5,), max_seconds=10.0))
+    played.tick()
+    told = replace(verdict("inconclusive"), more_units=12_345)
+    played.clock.advance(10.0)
+    chosen, _ = decide(played.state, played.ledger.lease(MODEL), lambda: told, played.clock())
+    assert "by estimate 12,345 more units of the candidate would tell" in chosen.reason

@@ -74,3 +74,12 @@ def test_the_first_release_is_no_league() -> None:
     played.release("A")
     with pytest.raises(RolloutError, match="about to be live"):
         joining(played.state, "B", played.plan)
+
+
+def test_a_league_that_an_earlier_version_opened_is_joined() -> None:
+    """Its plan knows no floor, and one without a floor is the same."""
+    played = league("A", "B")
+    newer = replace(played.plan, league={"most": 3, "floor": None, "shift_seconds": 86_400.0})
+    assert joining(played.state, "C", newer) is not None
+    with pytest.raises(RolloutError, match="another rollout"):
+        joining(played.state, "C", replace(newer, league={**newer.league, "floor": 0.01}))

@@ -184,3 +184,24 @@ def test_a_league_s_verdict_is_read_back_as_any_other() -> None:
     assert told["standings"] == []
     assert type(Verdict.from_record(told)) is Verdict
     assert issubclass(LeagueVerdict, Verdict)
+
+
+def test_others_get_their_time_when_the_one_that_was_held_goes() -> None:
+    """They waited for a person's word on it, and are not out of time for that."""
+    played = _waiting()
+    for _ in range(100):
+        played.clock.advance(10.0)
+        played.tick(release="C")
+    played.tick(broken="C")
+    played.clock.advance(10.0)
+    assert played.tick(release="B") is None
+    assert played.state.state is State.LIVE
+
+
+def test_a_pass_that_was_approved_later_is_reviewed_though_another_went_out() -> None:
+    """What was said of the one that is held is not lost with the other's end."""
+    played = _waiting()
+    played.tick(broken="B")
+    assert played.state.rollout is not None
+    assert played.state.rollout.said is not None
+    assert played.state.rollout.said[0]["outcome"] == "pass"

@@ -14,7 +14,7 @@ from slipway.lifecycle import Event, State
 from slipway.plan import Plan
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.release import canonical
-from slipway.rollout import NO_BASELINE, Step, fold, live_at
+from slipway.rollout import NO_BASELINE, Step, ended, fold, live_at, went_back
 from slipway.routing import CANDIDATE, STABLE
 from slipway.testing import draft, plan, verdict
 
@@ -328,3 +328,33 @@ def test_a_change_without_a_reason_is_refused(reason: str) -> None:
     played.release("A")
     with pytest.raises(RolloutError, match="no reason is given for 'rolled_back'"):
         take(played.state, Step(Event.ROLLED_BACK, reason), now=1.0, actor="anna")
+
+
+def test_what_a_person_pressed_for_may_have_happened_by_then() -> None:
+    """The judge was first: the rollout is over, and everyone has what they had before it."""
+    played = launched("A")
+    played.release("B")
+    pressed = played.state
+    assert not ended(pressed, played.state)
+    played.tick()
+    assert not ended(pressed, played.state)
+    played.tick("fail")
+    assert ended(pressed, played.state)
+    assert went_back(played.state)
+    played.release("C")
+    assert ended(pressed, played.state)  # C is not what was meant
+    assert not went_back(played.state)
+    promoted = launched("A", "B").state
+    assert not went_back(promoted)
+    assert not ended(promoted, promoted)
+
+
+def test_what_was_promoted_in_between_is_still_to_be_taken_back() -> None:
+    """A person who pressed against B wants it gone, also if it was promoted just before."""
+    played = launched("A")
+    played.release("B")
+    played.tick()
+    pressed = played.state
+    played.tick("pass")
+    assert played.state.stable == "B"
+    assert not ended(pressed, played.state)

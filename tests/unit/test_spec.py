@@ -209,7 +209,7 @@ def test_a_floor_leaves_room_for_all_who_may_join() -> None:
     (found,) = faults(rollout={"strategy": "league", "league": {"floor": 0.08}})
     assert "a floor of 0.08 is more than the 0.07692 that 4 members would have alike" in found
     fits = parse(raw(rollout={"strategy": "league", "league": {"floor": 0.07}}), FILE)
-    assert fits.rollout.league.rules == {"most": 4, "floor": 0.07, "shift_seconds": 3600.0}
+    assert fits.rollout.league.rules == {"most": 4, "floor": 0.07, "shift_seconds": 86_400.0}
 
 
 def test_copies_may_come_before_planned_steps() -> None:
