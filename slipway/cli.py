@@ -254,19 +254,18 @@ def _gateway_address() -> str:
 @JSON
 def standings_(model: str, as_json: bool) -> None:
     """How the members of MODEL's open league stand, by what has been logged until now."""
-    from slipway import show
+    from slipway import show, story
     from slipway.rollout import fold
     from slipway.standings import standings
 
     store = _ledger()
     state = fold(model, _entries(store, model))
-    told = [dict(row) for row in standings(Home.of().log, state, time.time()).standings]
+    verdict = standings(Home.of().log, state, time.time())
+    told = story.standings(state, _entries(store, model), verdict.standings)
     if as_json:
         _dump(told)
         return
-    shares = {arm.name: arm.share for arm in state.route.arms} if state.route else {}
-    manifests = {row["release"]: store.manifest(row["release"]) for row in told}
-    show.standings([{**row, "share": shares.get(row["member"], 0.0)} for row in told], manifests)
+    show.standings(told, {row["release"]: store.manifest(row["release"]) for row in told})
 
 
 @cli.command()

@@ -35,7 +35,8 @@ Cohort = tuple[Measured, Pair]
 
 LEAST_UNITS = 10
 """Units that each arm must have in a cohort before its difference counts: of fewer, its variance
-is not known. Chance assigns them, so that leaving a cohort out says nothing of its outcomes."""
+is not known. A rule for shares must not end a cohort before it has as many (``standings``): else
+which cohorts are left out would depend on their outcomes."""
 
 
 STEPS = 14

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from slipway.cohorts import LEAST_UNITS
 from slipway.errors import RolloutError
 from slipway.evidence import Evidence, together
 from slipway.gates import Gates, parse
@@ -42,6 +43,20 @@ class Seen:
         if self._rollout.plan.league.get("floor") is None:
             return self._since(both[0])
         return together([self._cohort(n) for n in both])
+
+    @property
+    def may_shift(self) -> bool:
+        """Whether shares may follow what was seen by now.
+
+        Not before the last cohort has units enough to count: if it could be ended sooner by what
+        was seen in it, which cohorts count would depend on their outcomes.
+        """
+        if self._rollout.plan.league.get("floor") is None:
+            return False
+        last = len(self._rollout.routes) - 1
+        units = self._cohort(last).units
+        served = [arm.name for arm in self._rollout.routes[last].arms if arm.share > 0.0]
+        return all(units.get(arm, 0) >= LEAST_UNITS for arm in served)
 
     def _read_since(self, place: int) -> Evidence:
         first, *later = self._rollout.routes[place:]
@@ -102,5 +117,4 @@ def standings(
         return judge(evidence, chosen, part=part, look=look, candidate=member, baseline=baseline)
 
     stood = stand(list(inside), gates, judge_pair, most=rollout.plan.league["most"])
-    follows = rollout.plan.league.get("floor") is not None
-    return conclude(stood, inside, chances(stood, gates) if follows else None)
+    return conclude(stood, inside, chances(stood, gates) if seen.may_shift else None)

@@ -106,6 +106,27 @@ def _way_back(told: Mapping[str, str]) -> str:
     return told.get("command") or told.get("note", "")
 
 
+def standings(
+    state: ModelState, entries: Sequence[Entry], judged: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """All that are or were in an open league, best first, those without users and out last.
+
+    Args:
+        judged: the standings of those that have users.
+    """
+    rollout, known = state.rollout, {row["release"] for row in judged}
+    shares = {arm.name: arm.share for arm in state.route.arms} if state.route else {}
+    rows = [dict(row) for row in judged]
+    others = [m for m in rollout.members if m.release not in known] if rollout else []
+    for member in sorted(others, key=lambda m: m.out):
+        last = next(e for e in reversed(entries) if e.body["release"] == member.release)
+        joined = "joined; the judge's next tick gives it its first users"
+        told = {"place": "out" if member.out else "in", "against": {}}
+        reason = last.reason if member.out else joined
+        rows.append({"member": member.arm, "release": member.release, "reason": reason, **told})
+    return [{**row, "share": shares.get(row["member"], 0.0)} for row in rows]
+
+
 def history(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Every change of a model, oldest first."""
     return [summary(entry) for entry in entries]

@@ -6,7 +6,7 @@ from slipway import show
 from slipway.rehearsal import MODEL, Rehearsal
 from slipway.rollout import ModelState
 from slipway.routing import Lease
-from slipway.story import at, iso, lease
+from slipway.story import at, iso, lease, standings
 from slipway.testing import plan
 
 
@@ -97,3 +97,23 @@ def test_between_a_lease_and_its_entry_users_are_told_to_be_on_stable() -> None:
     assert [len(told[after]["arms"]) for after in told] == [2, 1, 1]
     assert told[60.0]["arms"] == [{"arm": "stable", "release": "A", "share": 1.0}]
     assert told[60.0]["state"] == "lapsed"
+
+
+def test_all_who_are_or_were_in_a_league_have_a_standing() -> None:
+    """Those judged as they stand, then who has no users yet, then who is out, and why."""
+    played = Rehearsal(plan([0.2], strategy="league", league={"most": 4}))
+    for name in ("A", "B", "C"):
+        played.release(name)
+        if name != "B":
+            played.tick()
+    played.tick("fail", release="C")
+    played.release("D")
+    judged = [
+        {"member": "member-1", "release": "B", "place": "in", "reason": "early", "against": {}}
+    ]
+    told = standings(played.state, played.ledger.entries(MODEL), judged)
+    rows = [(row["release"], row["place"], round(row["share"], 2)) for row in told]
+    assert rows == [("B", "in", 0.2), ("D", "in", 0.0), ("C", "out", 0.0)]
+    assert [row["reason"] for row in told] == [
+        "early", "joined; the judge's next tick gives it its first users", "the judge says fail",
+    ]  # fmt: skip
