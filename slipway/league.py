@@ -204,8 +204,9 @@ def stand(
     }
     out = {m: v.reason for m, v in verdicts.items() if v.outcome is Outcome.FAIL}
     sound = [m for m in members if m not in out]
-    for member in sound:  # what a member that fails does better is no reason
-        beaten = [o for o in sound if o != member and _worse(against[member][o])]
+    measured = [m for m in sound if verdicts[m].outcome is not Outcome.NOT_MEASURED]
+    for member in sound:  # what a member does better that fails, or is not measured, is no reason
+        beaten = [o for o in measured if o != member and _worse(against[member][o])]
         if beaten:
             out[member] = f"worse than {beaten[0]}: {against[member][beaten[0]].reason}"
     inside = [m for m in sound if m not in out]

@@ -121,7 +121,7 @@ def standings(
     for member in sorted(others, key=lambda m: m.out):
         last = next(e for e in reversed(entries) if e.body["release"] == member.release)
         joined = "joined; the judge's next tick gives it its first users"
-        told = {"place": "out" if member.out else "in", "against": {}}
+        told: dict[str, Any] = {"place": "out" if member.out else "in", "against": {}}
         reason = last.reason if member.out else joined
         rows.append({"member": member.arm, "release": member.release, "reason": reason, **told})
     return [{**row, "share": shares.get(row["member"], 0.0)} for row in rows]
