@@ -46,6 +46,9 @@ COUNTED, COUNTED_IF_HIGHER = 0.9, 0.5
 """The part of a rate's alpha that goes to the test of counts, where that applies. Errors are rare,
 and counts say most of them; successes, for which higher is better, seldom are."""
 
+WIDE = 0.1
+"""The part of a metric's range beyond which an interval by counts is wide."""
+
 SHOWN = 0.1
 """Of what the test of counts leaves of alpha, the part of stable's own rate, and that of the first
 values: they make an interval, and decide nothing. The rest is the normal test's."""
@@ -365,11 +368,25 @@ def _interval(
     if not (tests and isinstance(count := tests[0], CountTest)):
         return tests[-1].interval(alpha) if tests else None
     if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
-        return ends
+        return (
+            ends
+            if ends[1] - ends[0] <= WIDE * seen.range
+            else _narrowed(seen, count, ends, pair, alpha)
+        )
     if len(tests) > 1:
         return tests[1].interval(alpha)
     bounded = seen.range < math.inf
     return FirstValueTest(seen, pair, _spare(count)).interval(alpha) if bounded else None
+
+
+def _narrowed(
+    seen: Measured, count: CountTest, ends: tuple[float, float], pair: Pair, alpha: float
+) -> tuple[float, float]:
+    """An interval by counts without what first values have refuted: of few events they tell more."""
+    if seen.range == math.inf:
+        return ends
+    others = FirstValueTest(seen, pair, _spare(count)).interval(alpha)
+    return max(ends[0], others[0], -seen.range), min(ends[1], others[1], seen.range)
 
 
 def _ratio(tests: Sequence[Test], alpha: float) -> tuple[float, float] | None:

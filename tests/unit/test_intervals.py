@@ -81,3 +81,16 @@ def test_an_interval_never_contradicts_the_finding(
     for judged in GATES:
         assert agrees(compare(seen, judged, pair, alpha, 1.0), judged), judged
         assert agrees(compare_cohorts([(seen, pair)], judged, alpha), judged), judged
+
+
+def test_a_difference_of_rates_is_one() -> None:
+    """With a handful of events a ratio may be anything, a difference is never beyond 1."""
+    arms = {}
+    for arm, events in (("stable", 2), ("candidate", 2)):
+        bins = (float(50 - events), *[0.0] * (BINS - 1), float(events))
+        k, n = float(events), 50.0
+        arms[arm] = Sums(50, events, n, k, k, k, n, k, k, k, k, n, k, k, bins)
+    gate = Gate("error", type="rate", relative=0.5)
+    found = compare(Measured(0.0, 1.0, arms), gate, Pair("stable", "candidate", 0.5), 0.05, 1.0)
+    assert found.interval is not None
+    assert -0.6 < found.interval[0] < 0.0 < found.interval[1] < 0.6
