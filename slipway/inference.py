@@ -368,11 +368,7 @@ def _interval(
     if not (tests and isinstance(count := tests[0], CountTest)):
         return tests[-1].interval(alpha) if tests else None
     if count.rare and math.isfinite((ends := count.interval(alpha))[1]):
-        return (
-            ends
-            if ends[1] - ends[0] <= WIDE * seen.range
-            else _narrowed(seen, count, ends, pair, alpha)
-        )
+        return _narrowed(seen, count, ends, pair, alpha)
     if len(tests) > 1:
         return tests[1].interval(alpha)
     bounded = seen.range < math.inf
@@ -382,8 +378,8 @@ def _interval(
 def _narrowed(
     seen: Measured, count: CountTest, ends: tuple[float, float], pair: Pair, alpha: float
 ) -> tuple[float, float]:
-    """An interval by counts without what first values have refuted: of few events they tell more."""
-    if seen.range == math.inf:
+    """A wide interval by counts, without what first values refute: of few events they tell more."""
+    if seen.range == math.inf or ends[1] - ends[0] <= WIDE * seen.range:
         return ends
     others = FirstValueTest(seen, pair, _spare(count)).interval(alpha)
     return max(ends[0], others[0], -seen.range), min(ends[1], others[1], seen.range)
