@@ -6,7 +6,8 @@ import json
 import math
 import sys
 import tomllib
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ import click
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.gates import Gates, parse
-from slipway.league import Standing, contested, stand
-from slipway.verdict import GateResult, Outcome, Verdict, judge
+from slipway.league import Place, Standing
+from slipway.rounds import Look, Trial
+from slipway.verdict import GateResult, Outcome
 
 if TYPE_CHECKING:
     from slipway.evidence import Evidence
     from slipway.observations import Observations
-    from slipway.replay import Look
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 3, Outcome.NOT_MEASURED: 4}
 _WORST_FIRST = (Outcome.FAIL, Outcome.NOT_MEASURED, Outcome.INCONCLUSIVE, Outcome.PASS)
@@ -85,17 +86,17 @@ def command(
         seen = ask(str(prometheus), chosen, baseline, **when, step=_step(step))
     _require_shares(chosen, seen, gates)
     require_steady(seen)
-    answers, standings = _answers(seen, chosen, looks, bool(plot))
-    told = _told({arm: found[-1] for arm, found in answers.items()}, seen, standings)
+    answer = _answer(seen, chosen, looks, bool(plot))
+    told = _told(answer.looks, seen, answer.standings)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
-        _show({arm: found[-1] for arm, found in answers.items()}, seen)
-        _show_standings(standings)
+        _show(answer.looks, seen)
+        _show_standings(answer.standings)
     if plot:
         from slipway.plot import draw
 
-        draw(plot, answers, chosen, baseline, seen.dated)
+        draw(plot, answer.looks, answer.drawn, chosen, baseline, seen.dated)
     sys.exit(EXIT_CODES[Outcome(told["outcome"])] if exit_code else 0)
 
 
@@ -153,60 +154,53 @@ def load(path: Path) -> Gates:
         raise UsageError(error.what, where=str(path), do=error.do) from error
 
 
-def _answers(
-    seen: Observations, gates: Gates, looks: str | None, intervals: bool
-) -> tuple[dict[str, list[Look]], tuple[Standing, ...]]:
-    """The looks at each arm, and the standings where several of them compete for a goal.
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is told, and what is drawn: by candidate.
 
-    Several arms share alpha equally, since each could be called worse by chance.
+    Args:
+        looks: the one that settled its outcome, or else the last.
+        standings: best first, where candidates compete.
+        drawn: all looks, for a picture.
     """
-    baseline, *members = seen.arms
-    if len(members) < 2 or not contested(gates):
-        part = 1.0 / len(members)
-        told = {m: _answer(seen, gates, m, baseline, part, looks, intervals) for m in members}
-        return told, ()
-    answers: dict[str, list[Look]] = {}
 
-    def judge_pair(member: str, against: str, chosen: Gates, part: float) -> Verdict:
-        found = _answer(seen, chosen, member, against, part, looks, intervals)
-        if against == baseline:
-            answers[member] = found
-        return found[-1].verdict
-
-    return answers, stand(members, gates, judge_pair, baseline=baseline)
+    looks: Mapping[str, Look]
+    standings: tuple[Standing, ...]
+    drawn: Mapping[str, Sequence[Look]]
 
 
-def _answer(
-    seen: Observations,
-    gates: Gates,
-    arm: str,
-    baseline: str,
-    part: float,
-    looks: str | None,
-    intervals: bool,
-) -> list[Look]:
-    """The looks at one arm beside another, the deciding or last one at the end."""
-    from slipway.replay import Look, Looks, replay
+def _answer(seen: Observations, gates: Gates, looks: str | None, picture: bool) -> _Answer:
+    """That of the whole file, or of a replay, whether or not a picture is drawn of one."""
+    from slipway.replay import Looks, replay
 
-    if looks is None and not intervals:
-        verdict = _at_once(seen, gates, arm, baseline, part)
-        return [Look(1, seen.last, verdict)]
-    when = Looks.parse(looks or f"every:{max(seen.count // 200, 1)}")
-    seen.refuse_crossed()
-    return list(
-        replay(
-            seen.rows(), seen.measures, gates, when, baseline=baseline, candidate=arm, part=part,
-            intervals=intervals,
-        )
-    )  # fmt: skip
+    trial = Trial(gates, seen.arms[0], seen.arms[1:])
+    told: dict[str, Look] = {}
+    drawn: dict[str, list[Look]] = {arm: [] for arm in trial.members}
+    standings: tuple[Standing, ...] = ()
+    if looks or picture:
+        when = Looks.parse(looks or f"every:{max(seen.count // 200, 1)}")
+        seen.refuse_crossed()
+        for found in replay(seen.rows(), seen.measures, trial, when, to_end=picture):
+            told |= found.looks
+            standings = found.standings if found.looks else standings
+            for arm, look in {**found.looks, **found.beside}.items() if picture else ():
+                drawn[arm].append(look)
+    if looks is None:
+        whole = trial.look(_evidence(seen), seen.last)
+        told, standings = dict(whole.looks), whole.standings
+    return _Answer(told, standings, drawn)
 
 
-def _at_once(seen: Observations, gates: Gates, arm: str, baseline: str, part: float) -> Verdict:
-    """One look at the end, summed where the rows lie."""
-    evidence = observe(seen, baseline)
+def _evidence(seen: Observations) -> Evidence:
+    """All of it, summed where the rows lie.
+
+    Raises:
+        UsageError: a unit is in two arms.
+    """
+    evidence = observe(seen, seen.arms[0])
     if evidence.crossed:
         seen.refuse_crossed()
-    return judge(evidence, gates, part=part, candidate=arm, baseline=baseline)
+    return evidence
 
 
 def observe(seen: Observations, baseline: str) -> Evidence:
@@ -222,7 +216,7 @@ def observe(seen: Observations, baseline: str) -> Evidence:
 
 
 def _told(
-    answers: dict[str, Look], seen: Observations, standings: tuple[Standing, ...]
+    answers: Mapping[str, Look], seen: Observations, standings: tuple[Standing, ...]
 ) -> dict[str, Any]:
     """The JSON answer: of one candidate, with each by name where there are several.
 
@@ -233,8 +227,8 @@ def _told(
     if standings:
         first, outcome = standings[0].member, standings[0].outcome
     else:
-        first = min(single, key=lambda arm: _WORST_FIRST.index(Outcome(single[arm]["outcome"])))
-        outcome = Outcome(single[first]["outcome"])
+        first = min(answers, key=lambda arm: _rank(answers[arm]))
+        outcome = answers[first].verdict.outcome
     arms = {"stable": seen.arms[0], "candidate": first}
     told = {**single[first], "outcome": str(outcome), "arms": arms}
     if len(single) > 1:
@@ -244,13 +238,19 @@ def _told(
     return told
 
 
+def _rank(look: Look) -> tuple[int, int]:
+    """The worst comes first: of failures the earliest, of passes the last, when all have passed."""
+    outcome = look.verdict.outcome
+    number = look.number if outcome is Outcome.FAIL else -look.number
+    return _WORST_FIRST.index(outcome), number
+
+
 def _tell(look: Look, seen: Observations) -> dict[str, Any]:
     verdict = look.verdict
-    decided = verdict.outcome in (Outcome.PASS, Outcome.FAIL)
     return {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
-        "decided_at": seen.moment(look.at) if decided else None,
+        "decided_at": seen.moment(look.at) if look.settled else None,
         "looks": look.number,
         "units": {"stable": verdict.units[0], "candidate": verdict.units[1]},
         "unit": seen.unit,
@@ -259,12 +259,13 @@ def _tell(look: Look, seen: Observations) -> dict[str, Any]:
     }
 
 
-def _show(answers: dict[str, Look], seen: Observations) -> None:
+def _show(answers: Mapping[str, Look], seen: Observations) -> None:
     for arm, look in answers.items():
         verdict = look.verdict
         told = _tell(look, seen)
         outcome = click.style(verdict.outcome.replace("_", " "), fg=_COLOURS[verdict.outcome])
-        when = f", decided at {told['decided_at']}" if told["decided_at"] is not None else ""
+        decided = look.settled if isinstance(look.settled, Place) else "decided"
+        when = f", {decided} at {told['decided_at']}" if look.settled else ""
         click.echo(f"{arm} against {seen.arms[0]}: {outcome} at look {look.number}{when}")
         if not any(g.reason in verdict.reason for g in verdict.gates):
             click.echo(f"  {verdict.reason}")

@@ -10,16 +10,14 @@ from typing import Any
 
 from slipway.errors import UsageError
 from slipway.evidence import WIDTH, Evidence, Measure, Measured, QuantileMeasure, Tails, Tally
-from slipway.gates import Gates
-from slipway.verdict import Outcome, Verdict, judge
+from slipway.league import Place, Standing
+from slipway.rounds import Round, Trial
 
 Value = tuple[float, str, str, float | None]
 """When, of which arm and unit, and what; None where there is no value."""
 
 SHORTEST = 1e-3
 """Seconds between two looks."""
-
-DECIDED = (Outcome.PASS, Outcome.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +152,12 @@ class Sights:
             if value is not None:
                 sight.add(arm, unit, value)
 
+    @property
+    def ripe(self) -> float:
+        """When the next value matures of those that are not counted yet; infinite without one."""
+        told = zip(self._waiting, self._measures, strict=True)
+        return min((w[0][0] + m.maturity for w, m in told if w), default=math.inf)
+
     def evidence(self, at: float) -> Evidence:
         """The evidence at a time."""
         found = []
@@ -164,49 +168,32 @@ class Sights:
         return Evidence(units, {n: m for n, m in found if m is not None})
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at one candidate: which, when, and what it said."""
-
-    number: int
-    at: float
-    verdict: Verdict
-
-
 def replay(
     rows: Iterable[tuple[Any, ...]],
     measures: Sequence[Measure],
-    gates: Gates,
+    trial: Trial,
     looks: Looks,
     *,
-    baseline: str,
-    candidate: str,
-    part: float = 1.0,
-    intervals: bool = False,
-) -> Iterator[Look]:
-    """Look after look, up to the one that decides, or the last.
+    to_end: bool = False,
+) -> Iterator[Round]:
+    """Look after look at all arms, up to the one that settles the last outcome, or the last.
 
     Args:
-        rows: (at, arm, unit, value per measure), oldest first; other arms are passed over.
-        part: the part of alpha that this comparison may spend.
-        intervals: whether every look gives its intervals, or only the last one.
+        rows: (at, arm, unit, value per measure), oldest first.
+        to_end: for a picture: go on to the last row, and give intervals at every look.
     """
-    sights = Sights(measures, baseline)
-    mine = (row for row in rows if row[1] in (baseline, candidate))
-    for number, at, last in _moments(mine, looks, sights):
-        show = intervals or last
-        while True:
-            verdict = judge(
-                sights.evidence(at), gates, part=part, look=number, candidate=candidate,
-                baseline=baseline, intervals=show,
-            )  # fmt: skip
-            decided = verdict.outcome in DECIDED
-            if show or not decided:
-                break
-            show = True  # the look that decides is told in full
-        yield Look(number, at, verdict)
-        if decided:
+    sights = Sights(measures, trial.baseline)
+    inside, out = list(trial.members), tuple[Standing, ...]()
+    for number, at, last in _moments(rows, looks, sights):
+        told = trial.look(
+            sights.evidence(at), at, number=number, inside=inside, intervals=to_end or last,
+            beside=to_end,
+        )  # fmt: skip
+        yield replace(told, standings=told.standings + out)
+        if not (told.open or to_end):
             return
+        inside = told.open
+        out = tuple(s for s in told.standings if s.place is Place.OUT) + out
 
 
 def _moments(
@@ -214,14 +201,16 @@ def _moments(
 ) -> Iterator[tuple[int, float, bool]]:
     """Feed the rows to the sights; each time a look is due: (its number, when, the last one?).
 
-    Looks that are due while nothing new comes are counted, and looked at once.
+    Looks that are due while no row comes and no value matures are counted, and passed over.
     """
     number, fresh, due, at = 0, 0, None, 0.0
     for at, arm, unit, *values in rows:
         due = at + looks.seconds if due is None else due
-        if looks.seconds and at >= due:
-            passed = math.floor((at - due) / looks.seconds) + 1
+        while looks.seconds and at >= due:
             yield number + 1, due, False
+            passed = math.floor((at - due) / looks.seconds) + 1
+            if (ripe := sights.ripe) <= at:
+                passed = max(math.ceil((ripe - due) / looks.seconds), 1)
             number, due, fresh = number + passed, due + passed * looks.seconds, 0
         sights.add(at, arm, unit, values)
         fresh += 1

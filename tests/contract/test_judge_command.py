@@ -310,7 +310,7 @@ def test_the_plot_is_a_picture(judge: Judge, tmp_path: Path) -> None:
     """A PNG with a panel for each gate."""
     (tmp_path / "gates.toml").write_text(GATES + MORE)
     table(tmp_path / "seen.csv", observed())
-    done = judge("seen.csv", "--gates", "gates.toml", "--plot", "seen.png")
+    done = judge("seen.csv", "--gates", "gates.toml", "--plot", "seen.png", "--looks", "every:400")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
 
