@@ -37,7 +37,7 @@ def joining(state: ModelState, release: str, chosen: Plan) -> Step | None:
     if rollout.held:
         raise RolloutError(
             f"the league of {model} waits for a person's word on {short(rollout.release)}",
-            do=f"decide first: slipway approve {model} --reason WHY, or slipway rollback {model}",
+            do=f"decide first: 'slipway approve' or 'slipway rollback' {model} --reason WHY",
         )
     if not rollout.stable:
         raise RolloutError(

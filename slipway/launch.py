@@ -81,7 +81,7 @@ class League(RolloutStep):
         if self.floor is not None and self.floor > alike:
             raise ValueError(
                 f"a floor of {self.floor:g} is more than the {alike:.4g} that {self.most} members "
-                "would have alike (allowed: less than that)"
+                "would have alike (allowed: up to that)"
             )
         return self
 

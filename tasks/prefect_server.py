@@ -291,7 +291,8 @@ def main(arguments: list[str]) -> int:
         case ["start"]:
             print(connect(home).ready())  # noqa: T201
         case ["stop"]:
-            print("ended" if stop(home) else "none was running")  # noqa: T201
+            told = "ended" if stop(home) else "none of this home was running"
+            print(f"Prefect server: {told}")  # noqa: T201
         case ["status"]:
             print(json.dumps(status(home)))  # noqa: T201
         case _:
