@@ -18,7 +18,7 @@ from tasks import suite
 from tasks.bundle import bundle
 from tasks.checkout import checkout
 from tasks.image import image
-from tasks.open import baseline, only_one, open_for, require_blessing
+from tasks.open import baseline, only_one, open_for, require_blessing, require_plan
 from tasks.record import state_of
 from tasks.register import open_registry, register
 from tasks.serve import ensure_gateway
@@ -67,6 +67,7 @@ def release(
 
 def build(home: Home, declared: Spec, pack: Pack, commit: str, actor: str) -> str:
     """From data to an open rollout. Returns the release's id."""
+    require_plan(home, declared, pack)
     with only_one(home, declared), warm(suite.MODULE) as inspector:
         registry = open_registry.submit(home, declared.registry.tracking_uri)
         data = snapshot(home, declared, pack.fixed_set)

@@ -8,7 +8,7 @@ from slipway.errors import RolloutError
 from slipway.lifecycle import Event
 from slipway.plan import Plan
 from slipway.release import short
-from slipway.rollout import ModelState, Step
+from slipway.rollout import ModelState, Rollout, Step
 
 DECLARED = {
     "gates": "gates.toml",
@@ -32,7 +32,7 @@ def joining(state: ModelState, release: str, chosen: Plan) -> Step | None:
             has another plan.
     """
     rollout, model = state.rollout, state.model
-    if rollout is None or not rollout.members or not chosen.league:
+    if rollout is None or not _competes(rollout, chosen):
         return None
     if rollout.held:
         raise RolloutError(
@@ -44,12 +44,27 @@ def joining(state: ModelState, release: str, chosen: Plan) -> Step | None:
             f"the first release of {model} is about to be live, and a league needs it to be",
             do=f"release this one again once 'slipway status' shows {short(rollout.release)}",
         )
-    if others := _others(chosen, rollout.plan):
+    require_same_plan(state, chosen)
+    return Step(Event.JOINED, f"release {short(release)} joins the league", release=release)
+
+
+def require_same_plan(state: ModelState, chosen: Plan) -> None:
+    """Refuse a plan by which no release may join the league that is open, if one is.
+
+    Raises:
+        RolloutError: it differs from the league's; it names where that is declared.
+    """
+    rollout = state.rollout
+    others = _others(chosen, rollout.plan) if rollout and _competes(rollout, chosen) else []
+    if others:
         raise RolloutError(
-            f"the league of {model} was opened with another {', '.join(others)}",
+            f"the league of {state.model} was opened with another {', '.join(others)}",
             do="launch all members alike: restore it, or end the league with 'slipway rollback'",
         )
-    return Step(Event.JOINED, f"release {short(release)} joins the league", release=release)
+
+
+def _competes(rollout: Rollout, chosen: Plan) -> bool:
+    return bool(rollout.members and chosen.league)
 
 
 def _others(chosen: Plan, opened: Plan) -> list[str]:

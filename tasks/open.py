@@ -14,7 +14,7 @@ from slipway.drafts import open_rollout, take
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
-from slipway.joining import joining
+from slipway.joining import joining, require_same_plan
 from slipway.ledger import Draft
 from slipway.lifecycle import Event, State
 from slipway.plan import Plan
@@ -92,6 +92,15 @@ def require_stable(home: Home, model: str) -> Release:
     if live is None:
         raise Refused(f"nothing of {model} is live yet", do="release it first")
     return live
+
+
+def require_plan(home: Home, spec: Spec, pack: Pack) -> None:
+    """Refuse at once, rather than after the training, what could not join the league that is open.
+
+    Raises:
+        RolloutError: the plan is another than the league's.
+    """
+    require_same_plan(state_of(home, spec.model), plan(spec, pack, Terms()))
 
 
 def require_held(home: Home, state: ModelState, go_on: bool) -> ModelState:

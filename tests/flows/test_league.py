@@ -80,6 +80,10 @@ def test_a_league_loses_the_worse_and_promotes_the_best(released: Workplace) -> 
     released.tick_until(model, "promoted")
     good = _open(released, model, 0.3)
     bad = _open(released, model, 0.5)
+    other = {**LEAGUE, "approval": True}
+    refused = released.release(model, rollout=other, expectations=_pack(released))
+    assert refused.code == 1
+    assert "opened with another rollout.approval" in refused.err
     full = released.release(
         model, trainer__params={"c": 0.7}, rollout=LEAGUE, expectations=_pack(released)
     )  # fmt: skip
