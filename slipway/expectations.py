@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.errors import ExpectationError, SlipwayError
+from slipway.gates import GATE_KEYS, LARGEST, parse
 from slipway.release import Check, digest, digest_file
 
 FILES = ("suite.json", "fixed_set.toml", "edge_cases.jsonl", "gates.toml")
@@ -34,7 +35,8 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and abs(value) <= LARGEST
 
 
 def _text(value: Any) -> bool:
@@ -77,8 +79,8 @@ FIXED: Mapping[str, Rule] = {
 OFFLINE: Mapping[str, Rule] = {
     "metric": (lambda v: v in OFFLINE_METRICS, ", ".join(OFFLINE_METRICS)),
     "slice": (_text, "a column's name"),
-    "min_rows": (lambda v: type(v) is int and v > 0, "a whole number from 1"),
-    **dict.fromkeys(BOUNDS, (_number, "a finite number")),
+    "min_rows": GATE_KEYS["min_units"][:2],
+    **dict.fromkeys(BOUNDS, (_number, "a number from -1e60 to 1e60")),
 }
 
 
@@ -176,7 +178,7 @@ def load(folder: Path) -> Pack:
     fixed = _fixed_set(faults, folder)
     cases = _edge_cases(faults, folder / "edge_cases.jsonl")
     gates = _read(faults, folder / "gates.toml", tomllib.loads, {})
-    offline = _offline(faults, gates.get("offline", []))
+    offline = read_offline(faults, gates.get("offline", []))
     live = {key: value for key, value in gates.items() if key != "offline"}
     _live(faults, live)
     if faults or fixed is None:
@@ -253,7 +255,8 @@ def _case_faults(place: str, raw: Any, taken: set[str]) -> list[str]:
     return wrong + _wrong(f"{place}: must ", raw["must"], MUSTS)
 
 
-def _offline(faults: list[str], raw: Any) -> tuple[OfflineGate, ...]:
+def read_offline(faults: list[str], raw: Any) -> tuple[OfflineGate, ...]:
+    """The offline gates of a parsed ``gates.toml``; what is wrong with them joins the faults."""
     if not isinstance(raw, list) or not raw:
         faults.append("gates.toml: it holds no [[offline]] gate (allowed: at least one)")
         return ()
@@ -263,7 +266,8 @@ def _offline(faults: list[str], raw: Any) -> tuple[OfflineGate, ...]:
         faults += wrong
         if not wrong:
             bound = next(b for b in BOUNDS if b in gate)
-            options = {k: gate[k] for k in ("slice", "min_rows") if k in gate}
+            kinds: Any = {"slice": str, "min_rows": int}  # 100.0 is a whole number, too
+            options = {k: kind(gate[k]) for k, kind in kinds.items() if k in gate}
             gates.append(OfflineGate(gate["metric"], bound, float(gate[bound]), **options))
     return tuple(gates)
 
@@ -281,8 +285,6 @@ def _offline_faults(place: str, gate: Any) -> list[str]:
 
 
 def _live(faults: list[str], live: Mapping[str, Any]) -> None:
-    from slipway.gates import parse
-
     try:
         parse(live)
     except SlipwayError as error:

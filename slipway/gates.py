@@ -12,7 +12,7 @@
     budget = 0.02
 
 Parsing reports every fault at once, each by its path. The JSON Schema is
-``docs/gates.schema.json``, made from the tables below (``schema()``).
+``docs/gates.schema.json``, made from the tables below by ``slipway.gates_schema``.
 """
 
 from __future__ import annotations
@@ -157,6 +157,9 @@ Rule = tuple[Callable[[Any], bool], str, dict[str, Any]]
 LARGEST = 1e60
 """How far from 0 numbers may be: what is summed are their fourth powers."""
 
+TEXT = {"type": "string", "pattern": r"\S"}
+"""The schema of a text that is not blank."""
+
 
 def _number(value: Any) -> bool:
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -165,6 +168,10 @@ def _number(value: Any) -> bool:
 
 def _one_of(allowed: tuple[str, ...]) -> Rule:
     return lambda v: v in allowed, "one of " + ", ".join(allowed), {"enum": list(allowed)}
+
+
+def _text(told: str) -> Rule:
+    return lambda v: isinstance(v, str) and bool(v.strip()), told, TEXT
 
 
 _OPEN_UNIT: Rule = (
@@ -183,14 +190,9 @@ _FINITE: Rule = (
     {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
 )
 _COUNT: Rule = (
-    lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+    lambda v: _number(v) and v >= 1 and v == int(v),  # JSON and its schemas hold 100.0 for one
     "a whole number from 1",
-    {"type": "integer", "minimum": 1},
-)
-_NAME: Rule = (
-    lambda v: isinstance(v, str) and bool(v),
-    "a metric's name",
-    {"type": "string", "minLength": 1},
+    {"type": "integer", "minimum": 1, "maximum": LARGEST},
 )
 _SIZE: Rule = (
     lambda v: _number(v) and v >= 0,
@@ -206,11 +208,15 @@ _SHARES: Rule = (
     lambda v: (
         isinstance(v, Mapping)
         and len(v) > 1
-        and all(_number(s) and s > 0 for s in v.values())
+        and all(_number(s) and 0 < s <= 1 for s in v.values())
         and abs(sum(v.values()) - 1.0) < 1e-9
     ),
     "a share above 0 for each arm, together 1",
-    {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    {
+        "type": "object",
+        "minProperties": 2,
+        "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    },
 )
 _MARGIN: Rule = (
     lambda v: isinstance(v, Mapping) and len(v) == 1 and set(v) <= {"relative", "absolute"},
@@ -231,7 +237,7 @@ POLICY_KEYS: dict[str, Rule] = {
     "shares": _SHARES,
 }
 GATE_KEYS: dict[str, Rule] = {
-    "metric": _NAME,
+    "metric": _text("a metric's name"),
     "kind": _one_of(KINDS),
     "type": _one_of(TYPES),
     "q": _OPEN_UNIT,
@@ -247,11 +253,7 @@ GATE_KEYS: dict[str, Rule] = {
     "coverage": _PART,
     "weight": _POSITIVE,
     "options": (lambda v: isinstance(v, Mapping), "a table", {"type": "object"}),
-    "query": (
-        lambda v: isinstance(v, str) and bool(v.strip()),
-        "a PromQL query",
-        {"type": "string", "minLength": 1},
-    ),
+    "query": _text("a PromQL query"),
 }
 DEMANDS = ("margin", "budget", "limit")
 REQUIRED = ("metric", "kind", "type", "direction")
@@ -289,7 +291,7 @@ def parse(raw: Mapping[str, Any]) -> Gates:
         raise ExpectationError(
             "the gates have faults:\n" + "\n".join(f"    {f}" for f in faults),
             where="gates.toml",
-            do="mend each; docs/statistics.md explains every key",
+            do="mend each; docs/how-to/expectations.md explains every key",
         )
     return Gates(Policy(**policy), chosen)
 
@@ -312,7 +314,8 @@ def _gate_faults(path: str, gate: Any) -> list[str]:
     margin = gate.get("margin")
     if isinstance(margin, Mapping):
         faults += _faults(f"{path}.margin", margin, {"relative": _SIZE, "absolute": _SIZE})
-        if gate.get("direction") == "higher" and margin.get("relative", 0) >= 1:
+        relative: Any = margin.get("relative")
+        if gate.get("direction") == "higher" and _number(relative) and relative >= 1:
             faults.append(f"{path}.margin.relative: below 1, or any fall would be no worse")
     if sum(key in gate for key in DEMANDS) != 1:
         faults.append(f"{path}: give one of {', '.join(DEMANDS)}")
@@ -352,34 +355,4 @@ def _limit_faults(path: str, gate: Mapping[str, Any]) -> list[str]:
 
 def _gate(raw: Mapping[str, Any]) -> Gate:
     plain = {k: v for k, v in raw.items() if k != "margin"}
-    return Gate(**plain, **raw.get("margin", {}))
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of ``gates.toml`` read as JSON."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gates.toml",
-        "type": "object",
-        "properties": {
-            "policy": {
-                "type": "object",
-                "properties": {key: rule[2] for key, rule in POLICY_KEYS.items()},
-                "additionalProperties": False,
-            },
-            "gate": {
-                "type": "array",
-                "minItems": 1,
-                "items": {
-                    "type": "object",
-                    "properties": {key: rule[2] for key, rule in GATE_KEYS.items()},
-                    "required": list(REQUIRED),
-                    "oneOf": [{"required": [key]} for key in DEMANDS],
-                    "additionalProperties": False,
-                },
-            },
-            "offline": {"type": "array", "items": {"type": "object"}},
-        },
-        "required": ["gate"],
-        "additionalProperties": False,
-    }
+    return Gate(**plain | {"min_units": int(raw.get("min_units", 1))}, **raw.get("margin", {}))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slipway import expectations, gates
+from slipway.gates_schema import schema
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/expectations.md").read_text(encoding="utf-8")
 KEYS = {
@@ -32,6 +33,18 @@ def test_every_key_is_on_the_page(part):
     """A key that the code knows is named on the page."""
     named = set(re.findall(r"`(\w+)`", PAGE)) | set(re.findall(r'"(\w+)":', PAGE))
     assert set(KEYS[part]) - named == set()
+
+
+@pytest.mark.parametrize("part", ["policy", "gate", "offline"])
+def test_every_default_of_gates_toml_is_on_the_page(part):
+    """Its own column tells what a key is that is not given."""
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| .* \|$", PAGE, re.MULTILINE)
+    told = {(key, default) for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}
+    table = schema()["properties"][part]
+    for key, rule in table.get("items", table)["properties"].items():
+        default = f"`{rule['default']}`" if "default" in rule else "none"
+        required = {(key, "must be given"), (key, "one must be given")}
+        assert {(key, default), *required} & told, key
 
 
 def test_the_examples_are_valid(tmp_path):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway.errors import ExpectationError
-from slipway.gates import Border, Gate, Gates, parse, schema
+from slipway.gates import Border, Gate, Gates, parse
 from slipway.metrics import of_step
 
 GATE = {
@@ -20,7 +19,6 @@ GATE = {
     "direction": "lower",
     "margin": {"relative": 0.0},
 }
-SCHEMA = Path(__file__).parents[2] / "docs" / "gates.schema.json"
 
 
 def test_each_kind_of_step_has_its_gates() -> None:
@@ -101,6 +99,7 @@ def test_alpha_outside_0_to_1_is_refused(alpha: Any) -> None:
             {"margin": {"relative": 1e300}},
             "gate.0.margin.relative: found 1e+300 (allowed: a number",
         ),
+        ({"direction": "higher", "margin": {"relative": "x"}}, "gate.0.margin.relative: found 'x'"),
         ({"high": -(10**400)}, "(allowed: a number from -1e60 to 1e60)"),
     ],
 )
@@ -139,19 +138,6 @@ def test_names_tell_gates_of_one_metric_apart() -> None:
     gate = Gate("slow", options={"over_ms": 50}, relative=0.0)
     assert gate.name == "slow(over_ms=50)"
     assert Gate("latency", type="quantile", q=0.99, relative=0.0).name == "latency p99"
-
-
-def test_the_published_schema_is_the_parser_s() -> None:
-    """The file in docs/ is what schema() gives, and it agrees with the parser on samples."""
-    import jsonschema
-
-    assert json.loads(SCHEMA.read_text()) == schema()
-    check = jsonschema.Draft202012Validator(schema())
-    assert check.is_valid({"policy": {"alpha": 0.1}, "gate": [GATE]})
-    for change in ({"kind": "fence"}, {"budget": 1}, {"min_units": 0}, {"colour": 1}):
-        faulty = {"gate": [{**GATE, **change}]}
-        assert not check.is_valid(faulty)
-        refused(faulty)
 
 
 def test_gates_are_found_again_from_the_plan() -> None:
