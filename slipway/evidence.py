@@ -136,9 +136,17 @@ class Cohorts:
 WIDTH = 0.01
 """The width of a histogram's bins, relative to their values: the error of its quantiles."""
 
+LEAST = 1e-9
+"""What a histogram tells from 0: smaller values are in its lowest bin, and are taken for 0."""
+
 
 def bin_edges(key: int) -> tuple[float, float]:
-    """The values of a histogram's bin: key is floor(log(value) / log(1 + WIDTH))."""
+    """The values of a histogram's bin: key is floor(log(value) / log(1 + WIDTH)).
+
+    The lowest bin's are taken for 0: it ends barely above that, as every bin must.
+    """
+    if key <= math.floor(math.log(LEAST) / math.log1p(WIDTH)):
+        return 0.0, LEAST / 1000.0
     return (1.0 + WIDTH) ** key, (1.0 + WIDTH) ** (key + 1)
 
 

@@ -28,9 +28,16 @@ if TYPE_CHECKING:
 KEYS = ("time", "arm", "unit")
 READERS = {
     ".csv": "read_csv({path}, header=true, sample_size=-1, nullstr='')",
-    ".parquet": "read_parquet({path}, file_row_number=true)",
+    ".parquet": "read_parquet({path})",
 }
+NUMBER = "file_row_number"
+"""What DuckDB calls a Parquet file's count of rows."""
+LATEST = 1e11
+"""Seconds since 1970 beyond which a time is surely told in something shorter: the year 5138."""
 _TIMES = ("TIMESTAMP", "DATE")
+_NUMERIC = re.compile(
+    r'U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL.*\)|VARCHAR|ENUM.*\)|"NULL"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,9 @@ class Observations:
         )
         if crossed:
             raise UsageError(
-                f"{crossed} units are in two arms, '{unit}' for one",
+                f"{crossed} units are in two arms, '{unit}' for one"
+                if crossed > 1
+                else f"unit '{unit}' is in two arms",
                 where=str(self.path),
                 do="a unit keeps its arm: mend the assignment, or leave such units out",
             )
@@ -121,12 +130,18 @@ def read(path: Path, gates: Gates, baseline: str) -> Observations:
     source = reader.format(path="'" + glob.escape(str(path)).replace("'", "''") + "'")
     try:
         types = {r[0]: r[1] for r in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608
-        types.pop("file_row_number", None)  # none of the file's own: it would have been refused
         _check_columns(path, types, gates)
+        _check_kinds(path, types, [g.metric for g in gates.gates])
         dated = _dated(db, source, types["time"])
         _load(db, source, path, types, gates, dated)
         measures = tuple(_measure(i, g) for i, g in enumerate(gates.gates))
         last, count = _check_rows(db, path, gates, measures)
+        if last > LATEST and not dated:
+            raise UsageError(
+                f"a time is {last:.0f}, which is no number of seconds since 1970 that can be meant",
+                where=str(path),
+                do="give seconds: divide milliseconds by 1e3, microseconds by 1e6",
+            )
         arms = _check_arms(db, path, baseline)
     except duckdb.Error as error:
         raise UsageError(
@@ -263,6 +278,41 @@ def _check_columns(path: Path, types: dict[str, str], gates: Gates) -> None:
         )
 
 
+def _check_kinds(path: Path, types: dict[str, str], metrics: Sequence[str]) -> None:
+    """Stop at columns that hold neither numbers nor what can be read as such.
+
+    Raises:
+        UsageError: it names the first.
+    """
+    held = types | _durations(path)
+    for name in ("time", *metrics):
+        kind = held[name]
+        fit = kind.startswith(_TIMES) if name == "time" else kind == "BOOLEAN"
+        if "[" in kind or not (fit or _NUMERIC.fullmatch(kind)):
+            told = "seconds as numbers, or moments such as 2026-01-31T12:00:00Z"
+            raise UsageError(
+                f"column {name} holds {kind}, and no {'times' if name == 'time' else 'numbers'}",
+                where=str(path),
+                do=f"give {told if name == 'time' else 'numbers, true or false, or nothing'}",
+            )
+    if NUMBER in types and path.suffix.lower() == ".parquet":
+        raise UsageError(
+            f"a column is named {NUMBER}, which is DuckDB's own name for the count of rows",
+            where=str(path),
+            do="give the column another name",
+        )
+
+
+def _durations(path: Path) -> dict[str, str]:
+    """The columns of a Parquet file that Arrow wrote as durations: DuckDB sees mere integers."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_schema(path)
+    return {f.name: str(f.type) for f in found if str(f.type).startswith("duration")}
+
+
 def _dated(db: duckdb.DuckDBPyConnection, source: str, kind: str) -> bool:
     """Whether times are moments rather than numbers; of text, one of them says it for all."""
     if kind != "VARCHAR":
@@ -287,7 +337,8 @@ def _load(
     )
     kind, number = "TABLE", ""
     if path.suffix.lower() == ".parquet":
-        kind, number = "VIEW", ", file_row_number AS rowid"
+        kind, number = "VIEW", f", {NUMBER} AS rowid"
+        source = source.removesuffix(")") + f", {NUMBER}=true)"
     columns = f'{time} AS "at", arm::VARCHAR AS arm, unit::VARCHAR AS unit{values}{number}'
     db.execute(f"CREATE {kind} observations AS SELECT {columns} FROM {source}")  # noqa: S608
 

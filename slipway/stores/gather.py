@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slipway.errors import DataError
-from slipway.evidence import BINS, WIDTH, Evidence, Measure, Measured, QuantileMeasure, Sums, Tails
+from slipway.evidence import (
+    BINS,
+    LEAST,
+    WIDTH,
+    Evidence,
+    Measure,
+    Measured,
+    QuantileMeasure,
+    Sums,
+    Tails,
+)
 from slipway.gates import LARGEST
 
 if TYPE_CHECKING:
@@ -266,7 +276,7 @@ class Gathering:
         if not isinstance(batch, TailBatch):
             return []
         return [
-            f"{into} SELECT '{batch.name}' AS measure, arm, floor(ln(greatest(v0, 1e-9)) / "
+            f"{into} SELECT '{batch.name}' AS measure, arm, floor(ln(greatest(v0, {LEAST!r})) / "
             f"ln(1 + {WIDTH!r}))::BIGINT AS key, count(v0) AS n "
             f"FROM ({self._values(batch, since, until)}) ANTI JOIN apart USING (unit, arm) "
             "WHERE v0 IS NOT NULL GROUP BY ALL"

@@ -349,7 +349,12 @@ FINE = [[0, "stable", "a", 0, 1, 0.5], [1, "candidate", "b", 1, 2, 0.5]]
             "such as 2026-01-31T12:00:00Z",
         ),
         ([*FINE, [2, "stable", "c", 0, 1, 2]], "'score' has the value 2 in row 3", "at most 1"),
-        ([*FINE, [2, "stable", "b", 0, 1, 0]], "1 units are in two arms, 'b'", "keeps its arm"),
+        ([*FINE, [2, "stable", "b", 0, 1, 0]], "unit 'b' is in two arms", "keeps its arm"),
+        (
+            [[1767225600000 + row[0], *row[1:]] for row in FINE],
+            "a time is 1767225600001, which is no number of seconds",
+            "divide milliseconds by 1e3",
+        ),
         ([*FINE, [0.5, "stable", "c", 0, 1, 0]], "times are out of order: row 3", "sort"),
         (
             [[i, "candidate" if i >= 300 else "stable", i, 0, 1, 0] for i in range(400)],
@@ -422,7 +427,7 @@ def test_bad_gates_get_one_clear_error(
         (("seen.csv", "--gates", "gates.toml", "--looks", "every:0"), "does not say when"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "every:1e-320s"), "does not say when"),
         (("seen.csv", "--gates", "gates.toml", "--looks", "every:infs"), "does not say when"),
-        (("clock.parquet", "--gates", "gates.toml"), "the file cannot be read"),
+        (("clock.parquet", "--gates", "gates.toml"), "column time holds TIME, and no times"),
         (("empty.csv", "--gates", "gates.toml"), "the file is empty"),
         (("short.csv", "--gates", "gates.toml"), "the file has no column arm, unit"),
     ],

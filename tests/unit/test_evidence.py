@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.evidence import BINS, WIDTH, QuantileMeasure, Sums, Tally, bin_edges
+from slipway.evidence import BINS, LEAST, WIDTH, QuantileMeasure, Sums, Tally, bin_edges
+from slipway.verdict import NOTHING
 
 Rows = st.lists(
     st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.sampled_from((0.0, 0.25, 0.3, 1.0))),
@@ -62,6 +65,15 @@ def test_a_histogram_s_bins_are_as_narrow_as_promised() -> None:
     low, high = bin_edges(250)
     assert high / low - 1.0 == pytest.approx(WIDTH)
     assert bin_edges(251)[0] == pytest.approx(high)
+
+
+def test_the_lowest_bin_is_taken_for_0() -> None:
+    """A logarithm has no bin for 0: its own is that of the least value that is told from it."""
+    lowest = math.floor(math.log(LEAST) / math.log1p(WIDTH))
+    low, high = bin_edges(lowest)
+    assert low == 0.0
+    assert 0.0 < high <= NOTHING
+    assert bin_edges(lowest + 1)[0] == pytest.approx(LEAST, rel=WIDTH)
 
 
 def test_a_rarer_quantile_waits_for_more_values() -> None:
