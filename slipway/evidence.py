@@ -96,6 +96,7 @@ class Tails:
         worse, no_worse: the same, but for all arms save the stable one beyond the threshold
             moved to where worse begins, and to where no worse ends.
         histograms: arm name to its requests by ``histogram_key``.
+        waiting: how many values there are of how many that fix the threshold; None once they have.
     """
 
     q: float
@@ -104,6 +105,13 @@ class Tails:
     worse: Measured
     no_worse: Measured
     histograms: Mapping[str, Mapping[int, int]]
+    waiting: tuple[int, int] | None = None
+
+    @classmethod
+    def awaited(cls, q: float, have: int, need: int) -> Tails:
+        """What there is before the threshold is: how many values it waits for."""
+        nothing = Measured(0.0, 1.0, {})
+        return cls(q, 0.0, nothing, nothing, nothing, {}, (have, need))
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ def load(folder: Path) -> Pack:
 
 def _read(faults: list[str], path: Path, parse: Callable[[str], Any], empty: Any) -> Any:
     try:
-        return parse(path.read_text())
+        return parse(path.read_text(encoding="utf-8-sig"))  # a byte-order mark is no text
     except (ValueError, OSError) as error:
         faults.append(f"{path.name}: cannot be read: {error}")
         return empty

@@ -28,6 +28,14 @@ def unmeasured(
     pair: Pair,
 ) -> str:
     """Why a gate is not measured, or nothing."""
+    if isinstance(seen, Tails) and seen.waiting:
+        have, need = seen.waiting
+        return (
+            f"{gate.name} was not measured: it waits for the first {need} values of all arms "
+            f"together, which say where to compare, and there are {have}"
+        )
+    if seen is None and gate.type == "quantile":
+        return f"{gate.name} was not measured: too few values to say where to compare"
     wanted = _wanted(gate, pair)
     arms = (pair.baseline, pair.candidate)
     empty = " and ".join(arm for arm, n in zip(arms, units, strict=True) if not n and arm in wanted)

@@ -232,8 +232,8 @@ class Gathering:
                 batch.name, batch.values.index(_checked(m)), (m.low, m.high)
             )
         for index, m in enumerate(self._measures):
-            if isinstance(m, QuantileMeasure) and (found := self._tails(f"tail{index}", m, until)):
-                seen[m.name] = found
+            if isinstance(m, QuantileMeasure):
+                seen[m.name] = self._tails(f"tail{index}", m, until)
         units = self._rows(
             f"SELECT arm, count(*) FROM {_counted('requests')} GROUP BY arm ORDER BY arm"
         )
@@ -384,11 +384,11 @@ class Gathering:
 
     # Quantiles
 
-    def _tails(self, name: str, measure: QuantileMeasure, until: float) -> Tails | None:
-        """The tails of a quantile; None until its threshold can be fixed."""
-        threshold = self._threshold(name, measure, until)
+    def _tails(self, name: str, measure: QuantileMeasure, until: float) -> Tails:
+        """The tails of a quantile; until its threshold can be fixed, how many values there are."""
+        threshold, have = self._threshold(name, measure, until)
         if threshold is None:
-            return None
+            return Tails.awaited(measure.q, have, measure.first)
         moved = [threshold * a + b for a, b in (measure.worse, measure.no_worse)]
         stable = self._source.stable.replace("'", "''")
         borders = tuple(
@@ -411,11 +411,17 @@ class Gathering:
             histograms.setdefault(arm, {})[key] = n
         return Tails(measure.q, threshold, level, worse, no_worse, histograms)
 
-    def _threshold(self, name: str, measure: QuantileMeasure, until: float) -> float | None:
-        """The pooled quantile of the first values, once they are all there; fixed ever after."""
+    def _threshold(
+        self, name: str, measure: QuantileMeasure, until: float
+    ) -> tuple[float | None, int]:
+        """The pooled quantile of the first values, once they are all there; fixed ever after.
+
+        Returns:
+            It or None, and how many of those values there are.
+        """
         kept = self._kept_threshold(name)
         if kept is not None:
-            return kept
+            return kept, measure.first
         alone = Batch(name, (_checked(measure),), _late(measure), measure.maturity)
         values = self._values(alone, self._source.since, until)
         count, value, last = self._rows(
@@ -424,10 +430,10 @@ class Gathering:
             f"WHERE v0 IS NOT NULL ORDER BY place LIMIT {measure.first})"
         )[0]
         if count < measure.first:
-            return None
+            return None, count
         if last < until - self._settled and alone.late != "feedback":
             self._commit(f"INSERT INTO kept.thresholds VALUES ('{name}', {value!r})")
-        return float(value)
+        return float(value), count
 
     def _kept_threshold(self, name: str) -> float | None:
         kept = self._rows("SELECT value FROM kept.thresholds WHERE measure = $m", {"m": name})

@@ -108,3 +108,11 @@ def test_a_quantile_of_zeros_is_0_and_no_better_than_one_of_zeros(tmp_path: Path
     (gate,) = judge(observe(read(zeros, P90, "stable"), "stable"), P90).gates
     assert gate.outcome is Finding.NO_WORSE
     assert "wait p90 0 against stable's 0 (+0" in gate.reason
+
+
+def test_a_quantile_of_few_rows_says_how_many_it_waits_for(tmp_path: Path) -> None:
+    """Two rows of the 501 that a p90 needs are not none."""
+    (gate,) = judge(observe(read(written(tmp_path), P90, "stable"), "stable"), P90).gates
+    assert gate.outcome is Finding.NOT_MEASURED
+    assert "waits for the first 501 values" in gate.reason
+    assert "there are 2" in gate.reason

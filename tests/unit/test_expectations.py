@@ -76,6 +76,17 @@ def test_a_whole_pack_is_read(tmp_path: Path) -> None:
     assert [g["metric"] for g in read.live["gate"]] == ["error"]
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    """Editors on Windows begin a file with one."""
+    marked: dict[str, bytes] = {
+        name.split(".")[0]: b"\xef\xbb\xbf" + text.encode() for name, text in FILES.items()
+    }
+    plain, odd = tmp_path / "plain", tmp_path / "odd"
+    for folder in (plain, odd):
+        folder.mkdir()
+    assert load(pack(odd, **marked)).live == load(pack(plain)).live
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_any_changed_byte_changes_the_digest(tmp_path: Path, name: str) -> None:
     """A report says exactly what a candidate was held against."""
