@@ -97,7 +97,8 @@ def _panel(
     lows, highs = zip(*intervals, strict=True)
     colour = _COLOURS[told.outcome]
     axis.fill_between(times, lows, highs, color=colour, alpha=0.25, step="post", label="interval")
-    axis.plot(times, effects, color=colour, drawstyle="steps-post", label="effect")
+    point = "o" if len(times) == 1 else None
+    axis.plot(times, effects, color=colour, drawstyle="steps-post", marker=point, label="effect")
     margin = told.margin if lower else -told.margin
     axis.axhline(margin, color="tab:orange", linestyle=":", label="margin")
     marked = [(times[-1], intervals[-1]), *_mark(axis, looks, i, dated)]
