@@ -145,7 +145,7 @@ def load(path: Path) -> Gates:
         UsageError: it cannot be read, or its gates have faults, all of which are named.
     """
     try:
-        return parse(tomllib.loads(path.read_text()))
+        return parse(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the gates cannot be read: {error}", where=str(path), do="give a TOML file of gates"
@@ -177,8 +177,8 @@ def _answer(seen: Observations, gates: Gates, looks: str | None, picture: bool) 
     told: dict[str, Look] = {}
     drawn: dict[str, list[Look]] = {arm: [] for arm in trial.members}
     standings: tuple[Standing, ...] = ()
-    if looks or picture:
-        when = Looks.parse(looks or f"every:{max(seen.count // 200, 1)}")
+    if looks is not None or picture:
+        when = Looks.parse(f"every:{max(seen.count // 200, 1)}" if looks is None else looks)
         seen.refuse_crossed()
         for found in replay(seen.rows(), seen.measures, trial, when, to_end=picture):
             told |= found.looks

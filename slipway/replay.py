@@ -107,9 +107,9 @@ class TailSight(Sight):
             tally.add(arm, unit, float(beyond))
 
     def measured(self, asked: Mapping[str, int]) -> Measured | Tails | None:
-        """The evidence so far; none before the threshold is fixed."""
+        """The evidence so far; how much it waits for before the threshold is fixed."""
         if not self._borders:
-            return None
+            return Tails.awaited(self._quantile.q, len(self._waiting), self._quantile.first)
         level, worse, no_worse = (t.measured() for t in self._tails)
         level = replace(level, requests=asked)
         return Tails(self._quantile.q, self._borders[0], level, worse, no_worse, self._histograms)

@@ -449,3 +449,15 @@ def test_wrong_usage_gets_one_clear_error(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_byte_order_mark_and_an_empty_word_are_no_tracebacks(
+    judge: Judge, tmp_path: Path
+) -> None:
+    """Some editors write the mark; '--looks ""' says nothing of when to look."""
+    table(tmp_path / "seen.csv", observed(400))
+    (tmp_path / "marked.toml").write_text(GATES, encoding="utf-8-sig")
+    assert judge("seen.csv", "--gates", "marked.toml").returncode == 0
+    done = judge("seen.csv", "--gates", "gates.toml", "--looks", "")
+    assert done.returncode == 2
+    assert "does not say when to look" in done.stderr
