@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from slipway.carried import SURE, Ratio, mean_beside_first, value_variance
+from slipway.carried import Ratio, mean_beside_first, value_variance
 from slipway.evidence import Measured, Sums
 from slipway.gates import Gate
 from slipway.inference import Comparison, bound, trusted_units, wealth
@@ -45,9 +45,8 @@ class _FirstValues:
         counts = np.asarray(sums.bins)
         used = counts.nonzero()[0]
         self._values, self._counts = used / (len(counts) - 1), counts[used]
-        parts, variance = mean_beside_first(sums)
-        error = SURE * math.sqrt(variance)
-        self._least, self._most = min(parts - error, 0.0), max(parts + error, 0.0)
+        gap = mean_beside_first(sums)
+        self._least, self._most = min(gap, 0.0), max(gap, 0.0)
 
     def log_e(self, limit: float, *, above: bool) -> float:
         import numpy as np

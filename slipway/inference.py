@@ -13,7 +13,6 @@ from typing import Protocol
 
 from slipway.boundaries import bernoulli_interval, root
 from slipway.carried import (
-    SURE,
     Ratio,
     mean_beside_first,
     plain,
@@ -201,11 +200,11 @@ class FirstValueTest(_ByWealth):
         self._beside = [mean_beside_first(sums) for sums in arms]
 
     def _parts_by(self, slope: float) -> tuple[float, float]:
-        """The least and the most that means may be beyond a line of that slope, if first values
-        are on it; around 0."""
-        (s, s_variance), (c, c_variance) = self._beside
-        error = SURE * math.sqrt(c_variance + slope**2 * s_variance)
-        return min(c - slope * s - error, 0.0), max(c - slope * s + error, 0.0)
+        """The least and the most that means are beyond a line of that slope, if first values are
+        on it; around 0."""
+        stable, candidate = self._beside
+        gap = candidate - slope * stable
+        return min(gap, 0.0), max(gap, 0.0)
 
     def log_e(self, border: Border, *, above: bool) -> float:
         """See ``Test``."""
