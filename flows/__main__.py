@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from slipway import collector
+from slipway.ending import ENDING
 from slipway.errors import SlipwayError
 from slipway.home import Home
 
@@ -25,15 +26,23 @@ class Terminal(logging.Filter):
 
     An error of ours is told by ``main`` at the end, once and without tracebacks: Prefect's own
     words about it stay in its record and its UI. Ctrl-C and SIGTERM are noted, since a library may
-    turn them into an error of its own, as DuckDB does.
+    turn them into an error of its own, as DuckDB does, or lose them.
     """
 
-    interrupted = 0
+    @property
+    def interrupted(self) -> int:
+        """The signal that told this process to end; 0 for none."""
+        return ENDING.sent
 
     def interrupt(self, sent: int, _frame: FrameType | None) -> None:
         """Ctrl-C was pressed, or the machine wants us to end."""
-        self.interrupted = sent
+        ENDING.sent = sent
         raise KeyboardInterrupt
+
+    def lost(self, told: sys.UnraisableHookArgs) -> None:
+        """Tell what was raised where nobody hears it, but an interrupt: ``slipway.ending`` has it."""
+        if not (self.interrupted and told.exc_type is KeyboardInterrupt):
+            sys.__unraisablehook__(told)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the terminal shows a line of the log."""
@@ -47,6 +56,7 @@ def main(name: str, parameters: str) -> int:
     terminal = Terminal()
     ends = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, terminal.interrupt) for each in ends]
+    sys.unraisablehook = terminal.lost
     try:
         result = _run(name, json.loads(parameters), terminal)
     except (KeyboardInterrupt, Exception) as error:
@@ -60,6 +70,7 @@ def main(name: str, parameters: str) -> int:
     finally:
         for each, handler in zip(ends, before, strict=True):
             signal.signal(each, handler)
+        sys.unraisablehook = sys.__unraisablehook__
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0

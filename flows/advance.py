@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 
 from slipway.controller import decide, how_it_ended, review_due, to_return
 from slipway.drafts import return_to, reviewed, take
+from slipway.ending import ENDING
 from slipway.errors import LedgerConflict, Refused
 from slipway.home import Home
 from slipway.release import short
@@ -129,6 +130,7 @@ def see_through(home: Home, model: str, release_id: str, tick_seconds: float) ->
     """Tick until the rollout of a release is closed. Returns how it ended, in a sentence."""
     waiting = Waiting(model)
     while True:
+        ENDING.check()
         state = tick(home, model, waiting)
         if state.rollout is None or release_id not in state.rollout.releases:
             break

@@ -11,6 +11,7 @@ from prefect import get_run_logger
 
 from slipway.controller import lease_ran_out
 from slipway.drafts import open_rollout, take
+from slipway.ending import ENDING
 from slipway.errors import Busy, LedgerConflict, NotBlessed, Refused, RolloutError
 from slipway.expectations import Pack
 from slipway.home import Home
@@ -49,6 +50,7 @@ def only_one(home: Home, spec: Spec) -> Iterator[None]:
                 raise
             get_run_logger().info("another release of %s is under way: waiting", spec.model)
             while not _taken(held, home, spec.model):
+                ENDING.check()
                 time.sleep(WAIT_SECONDS)
         yield
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 
 import pytest
 
-from flows import ask
+from flows import advance, ask
+from slipway.ending import ENDING
 from slipway.errors import RolloutError
 from slipway.home import Home
 from slipway.lifecycle import Event
 from slipway.rehearsal import Rehearsal
-from slipway.rollout import Step
+from slipway.rollout import ModelState, Step
 from slipway.testing import plan
 from tasks import observe
 
@@ -44,6 +46,24 @@ def test_an_answer_is_for_the_release_that_was_asked_about() -> None:
     assert played.state.rollout.held
     with pytest.raises(RolloutError, match="no longer held"):
         ask._require_same(asked, played.state)
+
+
+def test_ctrl_c_ends_a_wait_though_a_library_lost_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised where nobody hears it, it is noted: the next tick does not come."""
+    played, ticks = held(), []
+
+    def lost(*_: object) -> ModelState:
+        ticks.append(1)
+        ENDING.sent = signal.SIGINT
+        return played.state
+
+    monkeypatch.setattr(advance, "tick", lost)
+    monkeypatch.setattr(ENDING, "sent", 0)
+    with pytest.raises(KeyboardInterrupt):
+        advance.see_through(Home(tmp_path, ""), "flights", "B", 0.0)
+    assert ticks == [1]
 
 
 def test_a_lease_that_ran_out_in_a_slow_tick_is_not_given_back(
