@@ -27,7 +27,7 @@ from slipway.inference import (
     trusted_units,
     wealth,
 )
-from slipway.sequential import next_events
+from slipway.sequential import next_events, refuted_end
 
 Cohort = tuple[Measured, Pair]
 """One metric of the units of a cohort, and the pair with its share in that cohort."""
@@ -37,10 +37,6 @@ LEAST_UNITS = 10
 """Units that each arm must have in a cohort before its difference counts: of fewer, its variance
 is not known. A rule for shares must not end a cohort before it has as many (``standings``): else
 which cohorts are left out would depend on their outcomes."""
-
-
-STEPS = 14
-"""Halvings that bring an end of an interval to 1e-4 of a metric's range."""
 
 
 class _Cohort:
@@ -144,15 +140,14 @@ class FirstValues:
     def interval(self, alpha: float) -> tuple[float, float]:
         """The confidence sequence of the difference, each end at alpha, weighted."""
         need = math.log(1.0 / alpha)
-        ends = []
-        for sign in (-1.0, 1.0):  # the nearest differences that are refuted, to either side
-            inside, outside = -sign * self._range, sign * self._range
-            for _ in range(STEPS):
-                middle = (inside + outside) / 2
-                far = self.log_e(Border(1.0, middle), above=sign < 0.0) >= need
-                inside, outside = (inside, middle) if far else (middle, outside)
-            ends.append(outside)
-        return ends[0], ends[1]
+
+        def end(*, upper: bool) -> float:
+            def refutes(gap: float) -> bool:
+                return self.log_e(Border(1.0, gap), above=not upper) >= need
+
+            return refuted_end(refutes, self._range, upper=upper)
+
+        return end(upper=False), end(upper=True)
 
 
 def compare_cohorts(

@@ -117,14 +117,18 @@ def _require_earned(chosen: Step, rollout: Rollout, verdict: Verdict) -> None:
         RolloutError: the strategy wants more than the verdict or the plan allows.
     """
     earned = rollout.earned(verdict)
-    whole = earned == 1.0 and not rollout.steps_follow
-    fits = verdict.outcome is Outcome.PASS and chosen.share == earned and not rollout.held
-    fits = fits and (chosen.event is Event.PROMOTED) == whole
-    moves_on = chosen.event in (Event.ADVANCED, Event.PROMOTED)
+    onward = Event.ADVANCED if earned < 1.0 or rollout.steps_follow else Event.PROMOTED
     strange = chosen.event not in CHOICES or (chosen.event in LEAGUE_S_OWN and not rollout.members)
+    moves_on = chosen.event in (Event.ADVANCED, Event.PROMOTED)
+    fits = (
+        verdict.outcome is Outcome.PASS
+        and not rollout.held
+        and (chosen.event, chosen.share) == (onward, earned)
+    )
     if strange or (moves_on and not fits):
-        allowed = f"a pass allows {'promotion' if whole else f'{earned:.4g}'}"
-        allowed = "only a person may" if rollout.held else allowed
+        allowed = f"a pass allows '{onward}' to {earned:.4g}"
+        if rollout.held:
+            allowed = "only a person may"
         raise RolloutError(
             f"the strategy '{rollout.plan.strategy}' wants '{chosen.event}' to {chosen.share:.4g} "
             f"on a verdict of {verdict.outcome}; {allowed}",

@@ -282,6 +282,20 @@ def _table(points: int, log_odds: int) -> MeanBets:
     return MeanBets(points, 1.0 / (1.0 + 2.0**-log_odds))
 
 
+def refuted_end(refutes: Callable[[float], bool], reach: float, *, upper: bool) -> float:
+    """The upper (lower) end of an interval: the nearest difference that is refuted on that side.
+
+    Args:
+        refutes: whether a difference is refuted; then so are all beyond it.
+        reach: no difference is larger. The end is found to 1e-4 of it.
+    """
+    inside, outside = (-reach, reach) if upper else (reach, -reach)
+    for _ in range(14):
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if refutes(middle) else (middle, outside)
+    return outside
+
+
 class MeanComparison:
     """Whether one bounded mean c is above or below a line in another, s: exact, for two samples.
 
@@ -325,14 +339,7 @@ class MeanComparison:
     def bound(self, alpha: float, *, upper: bool) -> float:
         """The upper (lower) end of c - s, which holds at all times with a chance of 1 - alpha."""
         need = math.log(1.0 / alpha)
-        inside, outside = (-1.0, 1.0) if upper else (1.0, -1.0)
-        for _ in range(14):  # to 1e-4 of the range
-            middle = (inside + outside) / 2
-            if self.log_e(1.0, middle, above=not upper) >= need:
-                outside = middle
-            else:
-                inside = middle
-        return outside
+        return refuted_end(lambda x: self.log_e(1.0, x, above=not upper) >= need, 1.0, upper=upper)
 
 
 def normal_log_mixture(s: float, v: float, rho: float, *, one_sided: bool) -> float:
