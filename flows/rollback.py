@@ -41,12 +41,14 @@ def rollback(model: str, reason: str, to: str = "", actor: str = "") -> str:
 def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> ModelState:
     """The state after the return is on record; a tick that came in between is no reason to fail.
 
-    Nor to go further back than was meant: what was open when it was pressed may have ended.
+    Nor to go further back than was meant: what was open when it was pressed may have ended, and
+    everyone may have the release that was named.
     """
-    pressed = state_of(home, model)
+    pressed, named = state_of(home, model), ledger(home).manifest(to).id if to else ""
     while True:
         state = state_of(home, model)
-        if not to and ended(pressed, state):
+        have_it = state.rollout is None and state.stable == named
+        if have_it if named else ended(pressed, state):
             return state
         target, draft = way_back(home, state, to, now=time.time(), actor=actor, reason=reason)
         if target:
@@ -55,6 +57,5 @@ def _returned(home: Home, model: str, to: str, actor: str, reason: str) -> Model
             record(home, state, draft)
         except LedgerConflict:
             continue
-        state = state_of(home, model)
-        if not to or ledger(home).manifest(to).id == state.stable:
-            return state
+        if not named:
+            return state_of(home, model)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows import advance, ask
+from flows import advance, ask, rollback
 from slipway.ending import ENDING
 from slipway.errors import RolloutError
 from slipway.home import Home
 from slipway.lifecycle import Event
-from slipway.rehearsal import Rehearsal
+from slipway.rehearsal import MODEL, Rehearsal
 from slipway.rollout import ModelState, Step
 from slipway.testing import plan
-from tasks import observe
+from tasks import observe, serve
 
 
 def held(name: str = "B") -> Rehearsal:
@@ -64,6 +65,32 @@ def test_ctrl_c_ends_a_wait_though_a_library_lost_it(
     with pytest.raises(KeyboardInterrupt):
         advance.see_through(Home(tmp_path, ""), "flights", "B", 0.0)
     assert ticks == [1]
+
+
+@pytest.mark.parametrize(("named", "events"), [("Z", ["rolled_back", "returned"]),
+                                                ("A", ["rolled_back"])])  # fmt: skip
+def test_a_press_for_a_release_ends_what_is_open_and_is_good_twice(
+    named: str, events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the rollout, then the way back; pressed again, everyone has it: nothing is written."""
+    played = Rehearsal(plan([0.5]))
+    for release in ("Z", "A"):
+        played.release(release)
+        for _ in range(2):
+            played.tick("pass")
+    played.release("B")
+    played.tick()
+    before = len(played.ledger.entries(MODEL))
+    known = SimpleNamespace(manifest=lambda to: SimpleNamespace(id=to))
+    for module in (rollback, serve):
+        monkeypatch.setattr(module, "ledger", lambda _: known)
+    monkeypatch.setattr(rollback, "state_of", lambda *_: played.state)
+    monkeypatch.setattr(rollback, "serve_again", lambda *_: None)
+    monkeypatch.setattr(rollback, "record", lambda *told: played._append(told[2]))
+    for _ in range(2):
+        state = rollback._returned(Home(tmp_path, ""), MODEL, named, "anna", "wrong answers")
+        assert (state.stable, state.rollout) == (named, None)
+        assert [e.event for e in played.ledger.entries(MODEL)[before:]] == events
 
 
 def test_a_lease_that_ran_out_in_a_slow_tick_is_not_given_back(
